@@ -1,0 +1,70 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_CORE_CONFIG_H
+#define Q35_CORE_CONFIG_H
+
+/* The INI file. Sections [q35d], [model], [backend NAME] (any number), [schedule]. Unknown sections
+ * and keys, bad values and duplicates are errors that name file and line. */
+
+#include "core/base/base.h"
+#include "q35/backend.h"
+
+struct q35_config_backend {
+    char *name;      /* NAME of the section; unique */
+    char *path;      /* "cpu_simd.so" (looked up in plugin_dir) or an absolute path */
+    int line;        /* of the section, for messages */
+    bool required;   /* default false: a backend that fails to load is reported and left out */
+    bool isolate;    /* isolate = process | none */
+    bool require_certificate;
+    char *sha256;    /* NULL: not checked */
+    /* Every other key, passed to the plugin and checked against its option specs after loading. */
+    struct q35_kv_pair *options;
+    int *option_lines;
+    uint32_t option_count;
+};
+
+/* [schedule] layers.NAME = 0-39 or layers.NAME:1 = 40-79 (decoder layers of device 0, 1 of NAME;
+ * the embedding goes with layer 0, the head with the last). */
+struct q35_config_range {
+    char *backend;
+    uint32_t device;
+    uint32_t first, last; /* decoder layers, inclusive */
+    int line;
+};
+
+struct q35_config {
+    char *path;
+    /* [q35d] */
+    char *host; /* "127.0.0.1" */
+    uint32_t port; /* 8035 */
+    char *api_key_file; /* NULL: no keys */
+    char *cors_origins; /* NULL: none */
+    uint32_t max_queue, drain_seconds, header_seconds;
+    char *log_level;
+    /* [model] */
+    char *model_path; /* relative to the INI's folder */
+    char *model_name; /* as /v1/models shows it; default: from the file */
+    uint32_t context; /* 0: the model's */
+    /* [schedule] */
+    char *plugin_dir;      /* default: Q35_PLUGIN_PATH, the build's or the installed folder */
+    char *objective;       /* "latency" | "throughput" */
+    uint32_t max_batch;    /* tokens in one run */
+    uint32_t max_sequences;
+    uint32_t kv_tokens;    /* 0: context * max_sequences */
+    uint32_t probe_seconds;
+    struct q35_config_range *ranges;
+    uint32_t range_count;
+    struct q35_config_backend *backends; /* file order */
+    uint32_t backend_count;
+};
+
+/* CONFIG with "file:line: ..." in err. */
+enum q35_status q35_config_load(struct q35_config **out, const char *path, struct q35_error *err);
+enum q35_status q35_config_parse(struct q35_config **out, const char *text, const char *name,
+                                 struct q35_error *err);
+void q35_config_free(struct q35_config *c);
+/* A configuration with one backend, for commands run without -c. */
+enum q35_status q35_config_default(struct q35_config **out, const char *backend,
+                                   struct q35_error *err);
+
+#endif
