@@ -1,0 +1,132 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include <string.h>
+
+#include "tools/q35/cli_internal.h"
+
+#include "q35_version.h"
+
+static const struct cli_option help_option = {'h', "help", NULL, "show this help and exit"};
+
+static void print_option(FILE *f, const struct cli_option *o)
+{
+    char left[64];
+    int n = snprintf(left, sizeof(left), o->letter ? "-%c, " : "    ", o->letter);
+    snprintf(left + n, sizeof(left) - (size_t)n, "--%s%s%s", o->name, o->arg ? " " : "",
+             o->arg ? o->arg : "");
+    fprintf(f, "  %-28s  %s\n", left, o->help);
+}
+
+void cli_print_help(FILE *f, const struct cli_command *c)
+{
+    uint32_t i;
+    fprintf(f, "usage: q35 %s [OPTION...] %s\n\n%s\n", c->name, c->synopsis, c->summary);
+    if (c->details)
+        fprintf(f, "\n%s\n", c->details);
+    fprintf(f, "\noptions:\n");
+    for (i = 0; i < c->option_count; i++)
+        print_option(f, &c->options[i]);
+    print_option(f, &help_option);
+    if (c->examples)
+        fprintf(f, "\nexamples:\n%s\n", c->examples);
+}
+
+void cli_print_overview(FILE *f, const struct cli_command *const *commands, uint32_t count)
+{
+    uint32_t i;
+    fprintf(f, "usage: q35 COMMAND [OPTION...]\n\n"
+               "Runs LLaMA-family models from 3.5-bit weights on whatever devices there are.\n\n"
+               "commands:\n");
+    for (i = 0; i < count; i++)
+        fprintf(f, "  %-16s  %s\n", commands[i]->name, commands[i]->summary);
+    fprintf(f, "\n'q35 COMMAND --help' tells more; 'q35 --version' prints the version.\n");
+}
+
+/* Text for troff: a backslash, and a dot or quote at the start of a line, would be commands. */
+static void man_text(FILE *f, const char *text)
+{
+    bool line_start = true;
+    for (; *text; text++) {
+        if (line_start && (*text == '.' || *text == '\''))
+            fputs("\\&", f);
+        if (*text == '\\')
+            fputs("\\e", f);
+        else if (*text == '-')
+            fputs("\\-", f);
+        else
+            fputc(*text, f);
+        line_start = *text == '\n';
+    }
+}
+
+static void man_option(FILE *f, const struct cli_option *o)
+{
+    fprintf(f, ".TP\n");
+    if (o->letter)
+        fprintf(f, "\\fB\\-%c\\fR, ", o->letter);
+    fprintf(f, "\\fB\\-\\-");
+    man_text(f, o->name);
+    fprintf(f, "\\fR");
+    if (o->arg)
+        fprintf(f, " \\fI%s\\fR", o->arg);
+    fputc('\n', f);
+    man_text(f, o->help);
+    fputc('\n', f);
+}
+
+void cli_print_man(FILE *f, const struct cli_command *const *commands, uint32_t count)
+{
+    uint32_t i, k;
+    fprintf(f, ".TH Q35 1 \"\" \"q35 " Q35_VERSION "\"\n.SH NAME\n"
+               "q35 \\- run LLaMA\\-family models from 3.5\\-bit weights on mixed hardware\n"
+               ".SH SYNOPSIS\n.B q35\n.I COMMAND\n[\\fIOPTION\\fR...]\n.SH COMMANDS\n");
+    for (i = 0; i < count; i++) {
+        const struct cli_command *c = commands[i];
+        fprintf(f, ".SS q35 %s ", c->name);
+        man_text(f, c->synopsis);
+        fputc('\n', f);
+        man_text(f, c->summary);
+        fputc('\n', f);
+        if (c->details) {
+            fprintf(f, ".PP\n");
+            man_text(f, c->details);
+            fputc('\n', f);
+        }
+        for (k = 0; k < c->option_count; k++)
+            man_option(f, &c->options[k]);
+        if (c->examples) {
+            fprintf(f, ".PP\n.nf\n");
+            man_text(f, c->examples);
+            fprintf(f, "\n.fi\n");
+        }
+    }
+    fprintf(f, ".SH EXIT STATUS\n0 on success, 1 on failure, 2 when the command line is wrong.\n"
+               ".SH SEE ALSO\n.BR q35d (1)\n");
+}
+
+void cli_print_completion(FILE *f, const struct cli_command *const *commands, uint32_t count)
+{
+    uint32_t i, k;
+    fprintf(f, "# bash completion for q35\n_q35() {\n"
+               "    local cur=${COMP_WORDS[COMP_CWORD]} words=\n"
+               "    case \"${COMP_WORDS[*]:1}\" in\n");
+    for (i = count; i-- > 0;) { /* two-word commands come after their first word: test them first */
+        fprintf(f, "    '%s '*) words='", commands[i]->name);
+        for (k = 0; k < commands[i]->option_count; k++)
+            fprintf(f, "--%s ", commands[i]->options[k].name);
+        fprintf(f, "--help' ;;\n");
+    }
+    fprintf(f, "    *) words='");
+    for (i = 0; i < count; i++)
+        if (!strchr(commands[i]->name, ' '))
+            fprintf(f, "%s ", commands[i]->name);
+    fprintf(f, "' ;;\n    esac\n"
+               "    case $cur in\n"
+               "    -*) mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\") ;;\n"
+               "    *) if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
+               "           mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
+               "       else\n"
+               "           mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
+               "       fi ;;\n"
+               "    esac\n}\ncomplete -o filenames -F _q35 q35\n");
+}
