@@ -1,0 +1,157 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_SOFT_H
+#define Q35_SOFT_H
+
+/* The software device: the whole ABI in plain C over host memory, with every layer run through a
+ * table of operations (struct q35_ops). It is a static library that knows nothing of core/. Three
+ * users:
+ *
+ *   reference.so   the software device with the reference operations
+ *   cpu_simd.so    the same with faster operations and its own `user` (a thread pool)
+ *   the host       lends it to plugins that set Q35_PLUGIN_INHERIT
+ *
+ * A plugin built on it writes `open` with q35_soft_open and takes the rest:
+ *
+ *     static enum q35_status my_open(const struct q35_host *host, const struct q35_options
+ * *options, uint32_t index, struct q35_device **out, struct q35_error *err)
+ *     {
+ *         struct q35_soft_config config = {.ops = &my_ops, .user = pool, .user_close =
+ * pool_destroy};
+ *         ...
+ *         return q35_soft_open(&config, out, err);
+ *     }
+ *     static const struct q35_plugin plugin = {.size = sizeof(plugin), ..., .enumerate =
+ * my_enumerate, .device_info = my_device_info, .open = my_open, Q35_SOFT_SLOTS};
+ *
+ * How it behaves, beyond backend.h:
+ *   - run_layers computes in the calling thread and completes before it returns OK. If an operation
+ *     fails in the middle, run_layers returns OK and the submit completes with that status, as on
+ * an asynchronous device. What is wrong with the arguments, and CAPACITY, is returned at once.
+ *   - cancel(value) sets a mark that is read between layers; submits up to `value` that come later
+ *     end CANCELLED as well, so a cancel cannot lose a race against its submit.
+ *   - wait for a value that no submit used, or older than the last 64, returns NOT_FOUND once it
+ * has passed.
+ *   - Weights put UNTIL_FREE are used in place, others are copied.
+ *   - KV pages hold 64 positions of all decoder layers, are counted references shared by fork and
+ *     copied when written. The pool has (kv_tokens + 63 * max_sequences) / 64 pages, so kv_tokens
+ *     tokens fit however they are spread over the sequences. Lengths are kept per layer: spans of
+ *     one weights object may be run in separate submits. A token whose position would leave a gap
+ *     is INVALID.
+ *   - Nothing is allocated per token: scratch grows to the largest batch seen (a power of two). */
+
+#include "q35/backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Every operation in plain C, straight from arith.h: the executable specification. All slots set.
+ * They keep no state and ignore `user`: safe from any thread. Limits: head_dim <= 1024. */
+extern const struct q35_ops q35_reference_ops;
+
+#define Q35_SOFT_MAX_BATCH 512u
+#define Q35_SOFT_MAX_SEQUENCES 256u
+#define Q35_SOFT_MAX_HEAD_DIM 1024u
+#define Q35_SOFT_ALIGNMENT 64u
+
+struct q35_soft_config {
+    const struct q35_ops *ops; /* NULL: reference; NULL slots (or a shorter table): reference */
+    void *user;                /* first argument of every operation, also of borrowed ones */
+    void (*user_close)(void *user); /* called by close, and by q35_soft_open when it fails */
+    uint32_t max_batch;             /* 0: Q35_SOFT_MAX_BATCH */
+    uint32_t max_sequences;         /* 0: Q35_SOFT_MAX_SEQUENCES */
+};
+
+/* Opens a software device. *out is the ABI's device, freed by q35_soft_close; NULL on failure. */
+enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_device **out,
+                              struct q35_error *err);
+
+/* What `open` was given as user. */
+void *q35_soft_user(struct q35_device *dev);
+
+/* Fills *err (may be NULL) with radius REQUEST and returns status. */
+enum q35_status q35_soft_fail(struct q35_error *err, enum q35_status status, const char *format,
+                              ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+
+/* Bytes of RAM and what is available now, for device_info. Zero if unknown. */
+void q35_soft_memory(uint64_t *total, uint64_t *available);
+
+/* The value of a key in options (may be NULL), the last one if repeated; NULL if absent. */
+const char *q35_soft_option(const struct q35_options *options, const char *key);
+
+/* ---- the slots of struct q35_plugin, `close` and below ------------------------------------- */
+
+void q35_soft_close(struct q35_device *dev);
+enum q35_status q35_soft_supports(struct q35_device *dev, const struct q35_layer *layer,
+                                  struct q35_error *err);
+enum q35_status q35_soft_plan(struct q35_device *dev, const struct q35_plan_request *request,
+                              struct q35_plan_result *result, struct q35_error *err);
+enum q35_status q35_soft_buffer_alloc(struct q35_device *dev, uint64_t bytes,
+                                      struct q35_buffer **out, struct q35_error *err);
+void q35_soft_buffer_free(struct q35_buffer *buffer);
+enum q35_status q35_soft_buffer_write(struct q35_buffer *buffer, uint64_t offset, const void *data,
+                                      uint64_t bytes, struct q35_error *err);
+enum q35_status q35_soft_buffer_read(struct q35_buffer *buffer, uint64_t offset, void *data,
+                                     uint64_t bytes, struct q35_error *err);
+enum q35_status q35_soft_weights_begin(struct q35_device *dev, const struct q35_layer *layers,
+                                       uint32_t layer_count, uint32_t layer_stride,
+                                       struct q35_weights **out, struct q35_error *err);
+enum q35_status q35_soft_weights_put(struct q35_weights *w, uint32_t layer, uint32_t role,
+                                     uint64_t offset, const void *data, uint64_t bytes,
+                                     uint32_t lifetime, struct q35_error *err);
+enum q35_status q35_soft_weights_commit(struct q35_weights *w, struct q35_error *err);
+void q35_soft_weights_free(struct q35_weights *w);
+enum q35_status q35_soft_kv_create(struct q35_device *dev, struct q35_weights *w,
+                                   const struct q35_kv_spec *spec, struct q35_kv **out,
+                                   struct q35_error *err);
+void q35_soft_kv_free(struct q35_kv *kv);
+enum q35_status q35_soft_kv_truncate(struct q35_kv *kv, uint32_t sequence, uint32_t length,
+                                     struct q35_error *err);
+enum q35_status q35_soft_kv_fork(struct q35_kv *kv, uint32_t src, uint32_t dst, uint32_t length,
+                                 struct q35_error *err);
+enum q35_status q35_soft_run_layers(struct q35_device *dev, const struct q35_run *run,
+                                    struct q35_error *err);
+enum q35_status q35_soft_wait(struct q35_device *dev, uint64_t value, uint64_t timeout_ns,
+                              struct q35_error *err);
+enum q35_status q35_soft_poll(struct q35_device *dev, uint64_t *value, struct q35_error *err);
+enum q35_status q35_soft_cancel(struct q35_device *dev, uint64_t value, struct q35_error *err);
+enum q35_status q35_soft_reset(struct q35_device *dev, struct q35_error *err);
+
+/* Designated initialisers for a constant descriptor. */
+#define Q35_SOFT_SLOTS                                                                             \
+    .close = q35_soft_close, .supports = q35_soft_supports, .plan = q35_soft_plan,                 \
+    .buffer_alloc = q35_soft_buffer_alloc, .buffer_free = q35_soft_buffer_free,                    \
+    .buffer_write = q35_soft_buffer_write, .buffer_read = q35_soft_buffer_read,                    \
+    .weights_begin = q35_soft_weights_begin, .weights_put = q35_soft_weights_put,                  \
+    .weights_commit = q35_soft_weights_commit, .weights_free = q35_soft_weights_free,              \
+    .kv_create = q35_soft_kv_create, .kv_free = q35_soft_kv_free,                                  \
+    .kv_truncate = q35_soft_kv_truncate, .kv_fork = q35_soft_kv_fork,                              \
+    .run_layers = q35_soft_run_layers, .wait = q35_soft_wait, .poll = q35_soft_poll,               \
+    .cancel = q35_soft_cancel, .reset = q35_soft_reset
+
+/* ---- lending to Q35_PLUGIN_INHERIT (the host's loader) -------------------------------------- */
+
+/* Completes the host's own copy of an inheriting plugin's descriptor: every slot from `open` down
+ * is the software device's. The plugin's own open, close, supports and plan are called from inside
+ * with the plugin's own device, which is also the `user` of its operations; its plan finds *result
+ * filled with the software device's needs and may add. Any other slot that the plugin sets itself
+ * is PLUGIN: it could not know the device it is given.
+ *
+ * api:  the host's copy, fields beyond the plugin's size zeroed; changed in place.
+ * host: what the host will pass to api->open; its address identifies the plugin, so it must stay
+ *       in place until q35_soft_unlend(host).
+ * Without Q35_PLUGIN_INHERIT in api->flags nothing happens and the result is OK. [any] */
+enum q35_status q35_soft_lend(struct q35_plugin *api, const struct q35_host *host,
+                              struct q35_error *err);
+/* After the last close. Unknown hosts are fine. [any] */
+void q35_soft_unlend(const struct q35_host *host);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
