@@ -41,6 +41,9 @@ enum q35_status q35_gguf_open_memory(struct q35_gguf **out, const uint8_t *data,
                                      const char *name, struct q35_error *err);
 void q35_gguf_close(struct q35_gguf *g);
 
+/* "F32", "Q4_K" ... for messages; "unknown" for numbers q35 does not know. */
+const char *q35_gguf_tensor_type_name(uint32_t type);
+
 uint64_t q35_gguf_tensor_count(const struct q35_gguf *g);
 const struct q35_gguf_tensor *q35_gguf_tensor_at(const struct q35_gguf *g, uint64_t i);
 const struct q35_gguf_tensor *q35_gguf_tensor_find(const struct q35_gguf *g, const char *name);
