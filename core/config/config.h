@@ -3,20 +3,23 @@
 #ifndef Q35_CORE_CONFIG_H
 #define Q35_CORE_CONFIG_H
 
-/* The INI file. Sections [q35d], [model], [backend NAME] (any number), [schedule]. Unknown sections
- * and keys, bad values and duplicates are errors that name file and line. */
+/* The INI file. Sections [q35d], [model], [backend NAME] (one or more), [schedule]. Unknown
+ * sections and keys, bad values and duplicates are errors that name file and line.
+ * configs/reference.ini shows every key with its default. Relative paths (of models, key files,
+ * plugin folders, and of plugins when they contain a slash) are relative to the INI's folder, never
+ * to the working directory. */
 
 #include "core/base/base.h"
 #include "q35/backend.h"
 
 struct q35_config_backend {
-    char *name;      /* NAME of the section; unique */
-    char *path;      /* "cpu_simd.so" (looked up in plugin_dir) or an absolute path */
-    int line;        /* of the section, for messages */
-    bool required;   /* default false: a backend that fails to load is reported and left out */
-    bool isolate;    /* isolate = process | none */
+    char *name;    /* NAME of the section; unique */
+    char *path;    /* "cpu_simd.so" (looked up in plugin_dir) or an absolute path; required */
+    int line;      /* of the section, for messages */
+    bool required; /* default false: a backend that fails to load is reported and left out */
+    bool isolate;  /* isolate = process | none */
     bool require_certificate;
-    char *sha256;    /* NULL: not checked */
+    char *sha256; /* NULL: not checked */
     /* Every other key, passed to the plugin and checked against its option specs after loading. */
     struct q35_kv_pair *options;
     int *option_lines;
@@ -33,10 +36,10 @@ struct q35_config_range {
 };
 
 struct q35_config {
-    char *path;
+    char *path; /* as given; "<default>" for a configuration without a file */
     /* [q35d] */
-    char *host; /* "127.0.0.1" */
-    uint32_t port; /* 8035 */
+    char *host;         /* "127.0.0.1" */
+    uint32_t port;      /* 8035 */
     char *api_key_file; /* NULL: no keys */
     char *cors_origins; /* NULL: none */
     uint32_t max_queue, drain_seconds, header_seconds;
@@ -46,11 +49,11 @@ struct q35_config {
     char *model_name; /* as /v1/models shows it; default: from the file */
     uint32_t context; /* 0: the model's */
     /* [schedule] */
-    char *plugin_dir;      /* default: Q35_PLUGIN_PATH, the build's or the installed folder */
-    char *objective;       /* "latency" | "throughput" */
-    uint32_t max_batch;    /* tokens in one run */
+    char *plugin_dir;   /* folders with ':' between; NULL: see core/plugin/search.h */
+    char *objective;    /* "latency" | "throughput" */
+    uint32_t max_batch; /* tokens in one run */
     uint32_t max_sequences;
-    uint32_t kv_tokens;    /* 0: context * max_sequences */
+    uint32_t kv_tokens; /* 0: context * max_sequences */
     uint32_t probe_seconds;
     struct q35_config_range *ranges;
     uint32_t range_count;
@@ -58,13 +61,19 @@ struct q35_config {
     uint32_t backend_count;
 };
 
-/* CONFIG with "file:line: ..." in err. */
+/* CONFIG with "file:line: ..." in err; NOT_FOUND or IO if the file cannot be read. name: of the
+ * text, for messages and relative paths. *out: free with q35_config_free; NULL on failure. */
 enum q35_status q35_config_load(struct q35_config **out, const char *path, struct q35_error *err);
 enum q35_status q35_config_parse(struct q35_config **out, const char *text, const char *name,
                                  struct q35_error *err);
 void q35_config_free(struct q35_config *c);
-/* A configuration with one backend, for commands run without -c. */
+/* A configuration with one backend, for commands run without -c. backend: a name ("cpu_simd") or
+ * the path of a plugin, which contains a slash and is relative to the working directory. */
 enum q35_status q35_config_default(struct q35_config **out, const char *backend,
                                    struct q35_error *err);
+/* The [backend] section of that name, or NULL. */
+const struct q35_config_backend *q35_config_find(const struct q35_config *c, const char *name);
+/* Line of an option of a backend, else of its section: for messages. */
+int q35_config_option_line(const struct q35_config_backend *b, const char *key);
 
 #endif
