@@ -69,6 +69,10 @@ void q35_engine_cancel(struct q35_engine *e, struct q35_request *r);
 void q35_request_release(struct q35_engine *e, struct q35_request *r);
 void q35_engine_stats(struct q35_engine *e, struct q35_engine_stats *out); /* [any] */
 
+/* Positions a sequence may have, and KV tokens over all sequences, as the engine will use them. */
+uint32_t q35_engine_context(const struct q35_config *config, const struct q35_model *model);
+uint32_t q35_engine_kv_tokens(const struct q35_config *config, const struct q35_model *model);
+
 /* Direct evaluation for perplexity and benchmarks; not while requests run. Tokens at positions
  * start .. start+n-1 of sequence 0; logits of every token if out != NULL: [n][vocab]. */
 enum q35_status q35_engine_eval(struct q35_engine *e, const int32_t *tokens, uint32_t n,
