@@ -202,7 +202,7 @@ static void expect_failure(struct q35_str *s, enum q35_status status, const char
 
 static void lies_are_named(void **state)
 {
-    static const uint64_t huge[4] = {1ull << 40, 1ull << 40, 2, 2}, one[1] = {1}, none[1] = {0};
+    static const uint64_t huge[5] = {1ull << 40, 1ull << 40, 2, 2, 2}, one[1] = {1}, none[1] = {0};
     static const uint64_t odd[1] = {33}, sixteen[1] = {16};
     struct q35_str s = {0};
     int i;
