@@ -1,0 +1,241 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* The layers themselves, as sequences of operations on scratch. */
+
+#include "soft_impl.h"
+
+#define TRY(call)                                                                                  \
+    do {                                                                                           \
+        enum q35_status try_status = (call);                                                       \
+        if (try_status)                                                                            \
+            return try_status;                                                                     \
+    } while (0)
+
+/* ---- scratch ------------------------------------------------------------------------------- */
+
+/* With base NULL only adds up. Every part is 64-byte aligned. */
+static uint64_t carve(struct soft_scratch *s, const struct soft_dims *d, uint64_t n, uint8_t *base)
+{
+    uint64_t at = 0;
+#define PART(field, count)                                                                         \
+    do {                                                                                           \
+        if (base)                                                                                  \
+            s->field = (void *)(base + at);                                                        \
+        at += ((count) * sizeof(*s->field) + 63) & ~(uint64_t)63;                                  \
+    } while (0)
+    PART(x, n * d->d_model);
+    PART(h, n * d->d_model);
+    PART(q, n * d->q_dim);
+    PART(k, n * d->kv_dim);
+    PART(v, n * d->kv_dim);
+    PART(att, n * d->q_dim);
+    PART(gate, n * d->d_ffn);
+    PART(up, n * d->d_ffn);
+    PART(cos_sin, n * d->rope_dim);
+    PART(token_scales, n);
+    PART(q8, n * d->cols_padded);
+    PART(positions, n);
+    PART(pages, n);
+#undef PART
+    return at;
+}
+
+/* Batches are rounded up to a power of two, so that growing ones do not reallocate each time. */
+static uint64_t rounded_batch(uint32_t n_tokens)
+{
+    uint64_t n = 1;
+    while (n < n_tokens)
+        n *= 2;
+    return n;
+}
+
+uint64_t soft_scratch_bytes(const struct soft_dims *dims, uint32_t n_tokens)
+{
+    struct soft_scratch s = {0};
+    return carve(&s, dims, rounded_batch(n_tokens), NULL);
+}
+
+enum q35_status soft_scratch_carve(struct soft_scratch *s, const struct soft_dims *dims,
+                                   uint32_t n_tokens, struct q35_error *err)
+{
+    uint64_t bytes = soft_scratch_bytes(dims, n_tokens);
+    if (bytes > s->bytes) {
+        void *block = aligned_alloc(Q35_SOFT_ALIGNMENT, bytes);
+        if (!block)
+            return q35_soft_fail(err, Q35_E_NOMEM, "no memory for %llu bytes of scratch",
+                                 (unsigned long long)bytes);
+        free(s->block);
+        s->block = block;
+        s->bytes = bytes;
+    }
+    carve(s, dims, rounded_batch(n_tokens), s->block);
+    return Q35_OK;
+}
+
+/* ---- pieces of a layer --------------------------------------------------------------------- */
+
+static const float *vector(const struct soft_layer *l, uint32_t role)
+{
+    return (const float *)(const void *)l->tensors[role].data;
+}
+
+static bool same_input(const struct q35_matrix *a, const struct q35_matrix *b)
+{
+    return a->rot_block == b->rot_block && (!a->rot_block || a->rot_seed == b->rot_seed);
+}
+
+/* y[i] = mats[i] x for n tokens; x[n][cols]. Matrices with the same rotation share one
+ * quantization of x. */
+static enum q35_status linear(struct soft_batch *b, uint32_t n, uint32_t n_mats,
+                              const struct q35_matrix *const *mats, const float *x, float *const *y,
+                              struct q35_error *err)
+{
+    struct q35_device *dev = b->dev;
+    uint32_t first, i;
+    for (first = 0; first < n_mats; first += i) {
+        const struct q35_matrix *m = mats[first];
+        struct q35_matmul_args a = {.size = sizeof(a),
+                                    .n_tokens = n,
+                                    .cols_padded = m->cols_padded,
+                                    .q = b->s->q8,
+                                    .token_scales = b->s->token_scales};
+        TRY(dev->ops.quantize(dev->user, n, m->cols, m->cols_padded, m->rot_block, m->rot_seed, x,
+                              m->cols, b->s->q8, b->s->token_scales, err));
+        for (i = 0; first + i < n_mats && same_input(m, mats[first + i]); i++) {
+            a.mats[i] = mats[first + i];
+            a.y[i] = y[first + i];
+            a.y_stride[i] = a.mats[i]->rows;
+        }
+        a.n_mats = i;
+        TRY(dev->ops.matmul(dev->user, &a, err));
+    }
+    return Q35_OK;
+}
+
+/* cos_sin[n][rope_dim] of the batch's positions, kept while layers use the same frequencies. */
+static void rope_table(struct soft_batch *b, const struct soft_layer *l)
+{
+    const float *freq = vector(l, Q35_ROLE_ROPE_FREQ);
+    uint32_t dim = l->desc.rope_dim, half = dim / 2, t, i;
+    if (b->rope_freq && b->rope_dim == dim && !memcmp(b->rope_freq, freq, half * sizeof(*freq)))
+        return;
+    for (t = 0; t < b->n_tokens; t++) {
+        float *to = b->s->cos_sin + (uint64_t)t * dim;
+        for (i = 0; i < half; i++)
+            q35_rope_angle(b->s->positions[t], freq[i], to + i, to + half + i);
+    }
+    b->rope_freq = freq;
+    b->rope_dim = dim;
+}
+
+/* att[n][q_dim] from the normalised h[n][d_model]. */
+static enum q35_status attention(struct soft_batch *b, const struct soft_layer *l,
+                                 struct q35_error *err)
+{
+    struct q35_device *dev = b->dev;
+    struct soft_scratch *s = b->s;
+    const struct q35_layer *d = &l->desc;
+    const struct q35_matrix *mats[3] = {&l->mats[Q35_ROLE_Q], &l->mats[Q35_ROLE_K],
+                                        &l->mats[Q35_ROLE_V]};
+    float *const y[3] = {s->q, s->k, s->v};
+    const float *q_norm = vector(l, Q35_ROLE_Q_NORM), *k_norm = vector(l, Q35_ROLE_K_NORM);
+    struct q35_attn_args a = {.size = sizeof(a),
+                              .n_tokens = b->n_tokens,
+                              .n_heads = d->n_heads,
+                              .n_kv_heads = d->n_kv_heads,
+                              .head_dim = d->head_dim,
+                              .window = d->window,
+                              .scale = d->attn_scale,
+                              .q = s->q,
+                              .out = s->att,
+                              .positions = s->positions,
+                              .pages = s->pages};
+
+    TRY(linear(b, b->n_tokens, 3, mats, s->h, y, err));
+    if (q_norm)
+        TRY(dev->ops.rms_norm(dev->user, b->n_tokens * d->n_heads, d->head_dim, s->q, q_norm,
+                              d->norm_eps, s->q, err));
+    if (k_norm)
+        TRY(dev->ops.rms_norm(dev->user, b->n_tokens * d->n_kv_heads, d->head_dim, s->k, k_norm,
+                              d->norm_eps, s->k, err));
+    if (d->rope_dim) {
+        rope_table(b, l);
+        TRY(dev->ops.rope(dev->user, b->n_tokens, d->n_heads, d->head_dim, d->rope_dim,
+                          d->rope_style, s->cos_sin, s->q, err));
+        TRY(dev->ops.rope(dev->user, b->n_tokens, d->n_kv_heads, d->head_dim, d->rope_dim,
+                          d->rope_style, s->cos_sin, s->k, err));
+    }
+    soft_kv_store(b, l);
+    return dev->ops.attention(dev->user, &a, err);
+}
+
+static enum q35_status decoder(struct soft_batch *b, const struct soft_layer *l,
+                               struct q35_error *err)
+{
+    struct q35_device *dev = b->dev;
+    struct soft_scratch *s = b->s;
+    const struct q35_layer *d = &l->desc;
+    uint32_t n = b->n_tokens;
+    const struct q35_matrix *o[1] = {&l->mats[Q35_ROLE_O]}, *down[1] = {&l->mats[Q35_ROLE_DOWN]};
+    const struct q35_matrix *gate_up[2] = {&l->mats[Q35_ROLE_GATE], &l->mats[Q35_ROLE_UP]};
+    float *const h[1] = {s->h}, *const gu[2] = {s->gate, s->up};
+
+    TRY(dev->ops.rms_norm(dev->user, n, d->d_model, s->x, vector(l, Q35_ROLE_ATTN_NORM),
+                          d->norm_eps, s->h, err));
+    TRY(attention(b, l, err));
+    TRY(linear(b, n, 1, o, s->att, h, err));
+    TRY(dev->ops.add(dev->user, (uint64_t)n * d->d_model, s->x, s->h, err));
+
+    TRY(dev->ops.rms_norm(dev->user, n, d->d_model, s->x, vector(l, Q35_ROLE_FFN_NORM), d->norm_eps,
+                          s->h, err));
+    TRY(linear(b, n, 2, gate_up, s->h, gu, err));
+    TRY(dev->ops.swiglu(dev->user, (uint64_t)n * d->d_ffn, s->gate, s->up, s->gate, err));
+    TRY(linear(b, n, 1, down, s->gate, h, err));
+    return dev->ops.add(dev->user, (uint64_t)n * d->d_model, s->x, s->h, err);
+}
+
+static enum q35_status embed(struct soft_batch *b, const struct soft_layer *l,
+                             struct q35_error *err)
+{
+    uint32_t d = l->desc.d_model, t, i;
+    for (t = 0; t < b->n_tokens; t++) {
+        float *x = b->s->x + (uint64_t)t * d;
+        TRY(b->dev->ops.embed(b->dev->user, &l->mats[Q35_ROLE_TOKEN_EMBED],
+                              (uint32_t)soft_token(b, t)->id, x, err));
+        for (i = 0; i < d; i++)
+            x[i] = x[i] * l->desc.embed_scale;
+    }
+    return Q35_OK;
+}
+
+static enum q35_status head(struct soft_batch *b, const struct soft_layer *l, struct q35_error *err)
+{
+    const struct q35_matrix *m[1] = {&l->mats[Q35_ROLE_HEAD]};
+    struct soft_scratch *s = b->s;
+    float *const y[1] = {b->logits};
+    uint64_t d = l->desc.d_model;
+    uint32_t t, n = 0;
+
+    for (t = 0; t < b->n_tokens; t++)
+        if (soft_token(b, t)->flags & Q35_TOKEN_LOGITS)
+            memmove(s->x + n++ * d, s->x + t * d, d * sizeof(float));
+    if (!n)
+        return Q35_OK;
+    TRY(b->dev->ops.rms_norm(b->dev->user, n, l->desc.d_model, s->x, vector(l, Q35_ROLE_OUT_NORM),
+                             l->desc.norm_eps, s->h, err));
+    return linear(b, n, 1, m, s->h, y, err);
+}
+
+enum q35_status soft_exec_layer(struct soft_batch *b, const struct soft_layer *l,
+                                struct q35_error *err)
+{
+    switch (l->desc.kind) {
+    case Q35_LAYER_EMBED:
+        return embed(b, l, err);
+    case Q35_LAYER_DECODER:
+        return decoder(b, l, err);
+    default:
+        return head(b, l, err);
+    }
+}
