@@ -6,6 +6,7 @@
 /* Every subcommand, in the order of --help. To add one: a line here and its file in meson.build. */
 
 #define Q35_COMMANDS(X)                                                                            \
-    X(run)
+    X(run)                                                                                         \
+    X(devices)
 
 #endif
