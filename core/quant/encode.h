@@ -14,7 +14,7 @@
 /* How hard to look. Each level includes the ones below it. */
 enum q35_effort {
     Q35_EFFORT_FAST = 0,    /* one search, scale from the row's RMS, refitted by least squares */
-    Q35_EFFORT_DEFAULT = 1, /* row scales by search over a sample of the row's columns */
+    Q35_EFFORT_DEFAULT = 1, /* a second seam; without rotation, row scales by search */
     Q35_EFFORT_HIGH = 2 /* further seams for the tail-biting search and a second round of scales */
 };
 
@@ -29,6 +29,7 @@ struct q35_encode_params {
      * rows_done grows to the padded number of rows. */
     void (*progress)(void *ctx, uint32_t rows_done);
     void *progress_ctx;
+    const char *kernels; /* NULL, or one of q35_search_kernels_get(): "c", "avx2", "avx512" */
 };
 
 /* {TRELLIS, rotate, seed 1, all threads, DEFAULT effort, shipped tables}. */

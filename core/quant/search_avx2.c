@@ -1,0 +1,141 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "core/quant/search.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#include <string.h>
+
+#define AVX2 __attribute__((target("avx2,bmi")))
+
+AVX2 static inline __m256i load(const void *p)
+{
+    return _mm256_load_si256((const __m256i *)p);
+}
+
+AVX2 static inline __m256i loadu(const void *p)
+{
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+
+AVX2 static inline void storeu(void *p, __m256i v)
+{
+    _mm256_storeu_si256((__m256i *)p, v);
+}
+
+/* Two vectors of int32 to one of int16, in order, saturated. */
+AVX2 static inline __m256i narrow(__m256i a, __m256i b)
+{
+    return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+}
+
+/* 16 branch costs from entry i of a table of pairs: (norm - 2 t.x + half) >> 7, saturated. */
+AVX2 static inline __m256i branch(const int16_t (*t)[2], const int32_t *norm, uint32_t i, __m256i x,
+                                  __m256i half)
+{
+    __m256i d0 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + i), x), 1);
+    __m256i d1 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + i + 8), x), 1);
+    d0 = _mm256_add_epi32(_mm256_sub_epi32(load(norm + i), d0), half);
+    d1 = _mm256_add_epi32(_mm256_sub_epi32(load(norm + i + 8), d1), half);
+    return narrow(_mm256_srai_epi32(d0, 7), _mm256_srai_epi32(d1, 7));
+}
+
+AVX2 static inline __m256i pair(const int16_t x[2])
+{
+    int32_t v;
+    memcpy(&v, x, 4);
+    return _mm256_set1_epi32(v);
+}
+
+AVX2 static inline int16_t least(__m256i a)
+{
+    __m128i b = _mm_min_epi16(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+    b = _mm_minpos_epu16(_mm_xor_si128(b, _mm_set1_epi16(INT16_MIN)));
+    return (int16_t)(_mm_extract_epi16(b, 0) ^ 0x8000);
+}
+
+AVX2 static void step_avx2(const struct q35_search *s, const int16_t x[2], const int16_t *cost,
+                           int16_t *trans, int16_t *next)
+{
+    __m256i xv = pair(x), half = _mm256_set1_epi32((x[0] * x[0] + x[1] * x[1]) >> 1);
+    __m256i top = _mm256_set1_epi16(INT16_MAX), prune = _mm256_set1_epi16(s->prune);
+    __m256i m[8], low;
+    uint32_t i, k, n = 0;
+    uint8_t list[128];
+    for (i = 0; i < 128; i += 16) {
+        __m256i c = loadu(cost + i), drop = _mm256_cmpgt_epi16(c, prune);
+        uint32_t bits = ~(uint32_t)_mm256_movemask_epi8(drop) & 0x55555555u;
+        c = _mm256_adds_epi16(c, branch(s->b, s->b_norm, i, xv, half));
+        storeu(trans + i, _mm256_blendv_epi8(c, top, drop));
+        for (; bits; bits &= bits - 1)
+            list[n++] = (uint8_t)(i + (uint32_t)__builtin_ctz(bits) / 2);
+    }
+    for (i = 0; i < 8; i++)
+        m[i] = top;
+    for (k = 0; k < n; k++) {
+        const int16_t *row = s->cross[list[k]];
+        __m256i t = _mm256_set1_epi16(trans[list[k]]);
+        for (i = 0; i < 8; i++)
+            m[i] = _mm256_min_epi16(m[i], _mm256_adds_epi16(t, load(row + 16 * i)));
+    }
+    for (i = 0; i < 8; i++)
+        m[i] = _mm256_adds_epi16(m[i], branch(s->a, s->a_norm, 16 * i, xv, half));
+    low = m[0];
+    for (i = 1; i < 8; i++)
+        low = _mm256_min_epi16(low, m[i]);
+    low = _mm256_set1_epi16(least(low));
+    for (i = 0; i < 8; i++)
+        storeu(next + 16 * i, _mm256_subs_epi16(m[i], low));
+}
+
+AVX2 static uint32_t back_avx2(const struct q35_search *s, const int16_t *trans, uint32_t code)
+{
+    __m256i xv = pair(s->a[code]), top = _mm256_set1_epi16(INT16_MAX), v[8], low;
+    uint32_t i;
+    for (i = 0; i < 8; i++) { /* cross[p][code] afresh: its column would be 128 strided loads */
+        __m256i t = loadu(trans + 16 * i);
+        __m256i d0 = _mm256_madd_epi16(load(s->b + 16 * i), xv);
+        __m256i d1 = _mm256_madd_epi16(load(s->b + 16 * i + 8), xv);
+        __m256i d = narrow(_mm256_srai_epi32(d0, 6), _mm256_srai_epi32(d1, 6));
+        v[i] = _mm256_blendv_epi8(_mm256_adds_epi16(t, d), top, _mm256_cmpeq_epi16(t, top));
+    }
+    low = v[0];
+    for (i = 1; i < 8; i++)
+        low = _mm256_min_epi16(low, v[i]);
+    low = _mm256_set1_epi16(least(low));
+    for (i = 0; i < 7; i++) {
+        uint32_t bits = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(v[i], low));
+        if (bits)
+            return 16 * i + (uint32_t)__builtin_ctz(bits) / 2;
+    }
+    return 112 +
+           (uint32_t)__builtin_ctz((uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi16(v[7], low))) /
+               2;
+}
+
+AVX2 static uint32_t nearest_avx2(const struct q35_search *s, const int16_t x[2])
+{
+    __m256i xv = pair(x), best, index, at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    int32_t value[8], where[8];
+    uint32_t i, k = 0;
+    best = _mm256_set1_epi32(INT32_MAX);
+    index = at;
+    for (i = 0; i < 16; i++) {
+        __m256i d = _mm256_slli_epi32(_mm256_madd_epi16(load(s->a + 8 * i), xv), 1);
+        __m256i v = _mm256_sub_epi32(load(s->a_norm + 8 * i), d),
+                less = _mm256_cmpgt_epi32(best, v);
+        best = _mm256_blendv_epi8(best, v, less);
+        index = _mm256_blendv_epi8(index, at, less);
+        at = _mm256_add_epi32(at, _mm256_set1_epi32(8));
+    }
+    storeu(value, best);
+    storeu(where, index);
+    for (i = 1; i < 8; i++)
+        if (value[i] < value[k] || (value[i] == value[k] && where[i] < where[k]))
+            k = i;
+    return (uint32_t)where[k];
+}
+
+const struct q35_search_kernels q35_search_kernels_avx2 = {"avx2", step_avx2, back_avx2,
+                                                           nearest_avx2};
+#endif

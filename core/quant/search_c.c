@@ -1,0 +1,75 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "core/quant/search.h"
+
+static int16_t saturate(int32_t v)
+{
+    return (int16_t)(v > INT16_MAX ? INT16_MAX : v < INT16_MIN ? INT16_MIN : v);
+}
+
+/* Half of |x|^2 in 1/256 units. */
+static int32_t half_norm(const int16_t x[2])
+{
+    return (x[0] * x[0] + x[1] * x[1]) >> 1;
+}
+
+static int16_t branch(const int16_t t[2], int32_t norm, const int16_t x[2], int32_t half)
+{
+    return saturate((norm - 2 * (t[0] * x[0] + t[1] * x[1]) + half) >> 7);
+}
+
+static void step_c(const struct q35_search *s, const int16_t x[2], const int16_t *cost,
+                   int16_t *trans, int16_t *next)
+{
+    int32_t half = half_norm(x);
+    int16_t acc[128], low = INT16_MAX;
+    uint32_t p, c;
+    for (c = 0; c < 128; c++)
+        acc[c] = INT16_MAX;
+    for (p = 0; p < 128; p++) {
+        trans[p] = INT16_MAX;
+        if (cost[p] > s->prune)
+            continue;
+        trans[p] = saturate(cost[p] + branch(s->b[p], s->b_norm[p], x, half));
+        for (c = 0; c < 128; c++) {
+            int16_t v = saturate(trans[p] + s->cross[p][c]);
+            acc[c] = v < acc[c] ? v : acc[c];
+        }
+    }
+    for (c = 0; c < 128; c++) {
+        acc[c] = saturate(acc[c] + branch(s->a[c], s->a_norm[c], x, half));
+        low = acc[c] < low ? acc[c] : low;
+    }
+    for (c = 0; c < 128; c++)
+        next[c] = saturate(acc[c] - low);
+}
+
+static uint32_t back_c(const struct q35_search *s, const int16_t *trans, uint32_t code)
+{
+    int32_t low = INT32_MAX;
+    uint32_t p, best = 0;
+    for (p = 0; p < 128; p++) {
+        int32_t v = trans[p] == INT16_MAX ? INT16_MAX : saturate(trans[p] + s->cross[p][code]);
+        if (v < low) {
+            low = v;
+            best = p;
+        }
+    }
+    return best;
+}
+
+static uint32_t nearest_c(const struct q35_search *s, const int16_t x[2])
+{
+    int32_t low = INT32_MAX;
+    uint32_t c, best = 0;
+    for (c = 0; c < 128; c++) {
+        int32_t v = s->a_norm[c] - 2 * (s->a[c][0] * x[0] + s->a[c][1] * x[1]);
+        if (v < low) {
+            low = v;
+            best = c;
+        }
+    }
+    return best;
+}
+
+const struct q35_search_kernels q35_search_kernels_c = {"c", step_c, back_c, nearest_c};

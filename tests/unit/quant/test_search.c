@@ -1,0 +1,184 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "../test.h"
+
+#include "core/quant/encode.h"
+#include "core/quant/search.h"
+
+static struct test_rng rng;
+
+static struct q35_search *new_search(void)
+{
+    struct q35_search *s = aligned_alloc(64, (sizeof(*s) + 63) / 64 * 64);
+    assert_non_null(s);
+    return s;
+}
+
+/* About Gaussian: the sum of four uniform numbers, deviation `sigma` table units. */
+static int16_t draw(float sigma)
+{
+    float v = 0;
+    int i;
+    for (i = 0; i < 4; i++)
+        v += test_rng_f32(&rng);
+    v *= sigma * Q35_SEARCH_UNIT * 0.866f;
+    v = v > Q35_SEARCH_X_MAX ? Q35_SEARCH_X_MAX : v < -Q35_SEARCH_X_MAX ? -Q35_SEARCH_X_MAX : v;
+    return (int16_t)v;
+}
+
+static void random_tables(struct q35_tables *t)
+{
+    int i;
+    for (i = 0; i < 128; i++) {
+        t->a0[i] = (int8_t)(test_rng_u64(&rng) & 255);
+        t->a1[i] = (int8_t)(test_rng_u64(&rng) & 255);
+        t->b[i] = (uint8_t)test_rng_u64(&rng);
+        t->c[i] = 0;
+    }
+}
+
+/* Every variant this CPU has against plain C: steps, traces and nearest codes, on the shipped
+ * tables and on wild ones, with ordinary and extreme inputs. */
+static void kernels_agree(void **state)
+{
+    static const char *const names[] = {"avx2", "avx512"};
+    struct q35_search *s = new_search();
+    struct q35_tables wild;
+    int n, v, i, tested = 0;
+    (void)state;
+    rng.state = 11;
+    for (n = 0; n < 3000; n++) {
+        int16_t x[2], cost[128], trans[128], next[128], trans2[128], next2[128];
+        if (n % 500 == 0) {
+            random_tables(&wild);
+            q35_search_init(s, Q35_SCHEME_TRELLIS,
+                            n % 1000 ? &wild : q35_shipped_tables(Q35_SCHEME_TRELLIS), NULL);
+        }
+        for (i = 0; i < 2; i++)
+            x[i] = n % 7 ? draw(28) : test_rng_u64(&rng) & 1 ? Q35_SEARCH_X_MAX : -Q35_SEARCH_X_MAX;
+        for (i = 0; i < 128; i++)
+            cost[i] = (int16_t)(test_rng_u64(&rng) % (n % 3 ? 2000 : 32768));
+        if (n % 11 == 0)
+            for (i = 0; i < 128; i++)
+                cost[i] = i == n % 128 ? 0 : INT16_MAX;
+        cost[n % 128] = 0;
+        q35_search_kernels_c.step(s, x, cost, trans, next);
+        for (v = 0; v < 2; v++) {
+            const struct q35_search_kernels *k = q35_search_kernels_get(names[v]);
+            if (!k)
+                continue;
+            tested++;
+            k->step(s, x, cost, trans2, next2);
+            assert_memory_equal(trans, trans2, sizeof(trans));
+            assert_memory_equal(next, next2, sizeof(next));
+            for (i = 0; i < 128; i += 5)
+                assert_int_equal(k->back(s, trans, (uint32_t)i),
+                                 q35_search_kernels_c.back(s, trans, (uint32_t)i));
+            assert_int_equal(k->nearest(s, x), q35_search_kernels_c.nearest(s, x));
+        }
+    }
+    free(s);
+    if (!tested)
+        skip();
+}
+
+/* The least squared error over all 128 codes at the seam, by a Viterbi search in 64-bit integers
+ * that shares nothing with the tested one. */
+static int64_t true_optimum(const struct q35_search *s, int16_t x[16][2])
+{
+    static int64_t cost[2][128];
+    int64_t best = INT64_MAX;
+    int seam, r, p, c;
+    for (seam = 0; seam < 128; seam++) {
+        for (p = 0; p < 128; p++)
+            cost[0][p] = p == seam ? 0 : INT64_MAX / 2;
+        for (r = 0; r < 16; r++)
+            for (c = 0; c < 128; c++) {
+                int64_t low = INT64_MAX;
+                for (p = 0; p < 128; p++) {
+                    int64_t e0 = x[r][0] - s->a[c][0] - s->b[p][0];
+                    int64_t e1 = x[r][1] - s->a[c][1] - s->b[p][1];
+                    int64_t v = cost[r & 1][p] + e0 * e0 + e1 * e1;
+                    low = v < low ? v : low;
+                }
+                cost[(r & 1) ^ 1][c] = low;
+            }
+        best = cost[0][seam] < best ? cost[0][seam] : best;
+    }
+    return best;
+}
+
+static void tail_biting_is_near_the_optimum(void **state)
+{
+    struct q35_search *s = new_search();
+    double sum = 0, optimum = 0;
+    int n, r;
+    (void)state;
+    rng.state = 12;
+    q35_search_init(s, Q35_SCHEME_TRELLIS, q35_shipped_tables(Q35_SCHEME_TRELLIS), NULL);
+    s->seams = 2;
+    for (n = 0; n < 12; n++) {
+        int16_t x[16][2];
+        uint8_t code[16];
+        int64_t best, found;
+        for (r = 0; r < 16; r++) {
+            x[r][0] = draw(28);
+            x[r][1] = draw(28);
+        }
+        q35_search_column(s, x, code);
+        found = q35_search_error(s, x, code);
+        best = true_optimum(s, x);
+        /* costs are rounded to 1/2 of a squared table unit, three terms in each of 16 rows */
+        assert_true(found >= best);
+        sum += (double)found;
+        optimum += (double)best;
+    }
+    free(s);
+    assert_true(sum <= 1.02 * optimum);
+}
+
+static void more_seams_never_hurt(void **state)
+{
+    struct q35_search *s = new_search();
+    int64_t sum[4] = {0};
+    int n, r;
+    uint32_t k;
+    (void)state;
+    rng.state = 13;
+    q35_search_init(s, Q35_SCHEME_TRELLIS, q35_shipped_tables(Q35_SCHEME_TRELLIS), NULL);
+    for (n = 0; n < 200; n++) {
+        int16_t x[16][2];
+        uint8_t code[16];
+        for (r = 0; r < 16; r++) {
+            x[r][0] = draw(28);
+            x[r][1] = draw(28);
+        }
+        for (k = 0; k < 4; k++) {
+            s->seams = k;
+            q35_search_column(s, x, code);
+            sum[k] += q35_search_error(s, x, code);
+        }
+    }
+    free(s);
+    assert_true(sum[1] < sum[0] * 0.995); /* the first further seam is worth more than 1% */
+    assert_true(sum[2] <= sum[1] && sum[3] <= sum[2]);
+}
+
+static void names_of_kernels(void **state)
+{
+    (void)state;
+    assert_ptr_equal(q35_search_kernels_get("c"), &q35_search_kernels_c);
+    assert_null(q35_search_kernels_get("avx9000"));
+    assert_non_null(q35_search_kernels_get(NULL));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kernels_agree),
+        cmocka_unit_test(tail_biting_is_near_the_optimum),
+        cmocka_unit_test(more_seams_never_hurt),
+        cmocka_unit_test(names_of_kernels),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
