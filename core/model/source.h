@@ -21,6 +21,7 @@ struct q35_source_tensor {
     uint32_t dtype;
     const uint8_t *data;
     uint64_t row_bytes;
+    uint32_t first_row; /* of a part of a fused tensor: where it begins there */
 };
 
 /* path: a file ending in .gguf or a directory. Checks shapes of all tensors against the parameters. */
