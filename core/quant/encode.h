@@ -32,10 +32,10 @@ struct q35_encode_params {
     const char *kernels; /* NULL, or one of q35_search_kernels_get(): "c", "avx2", "avx512" */
 };
 
-/* {TRELLIS, rotate, seed 1, all threads, DEFAULT effort, shipped tables}. */
+/* Trellis, rotated with seed 1, all threads, default effort, shipped tables. */
 #define Q35_ENCODE_PARAMS_INIT                                                                     \
     {                                                                                              \
-        Q35_SCHEME_TRELLIS, true, 1, 0, Q35_EFFORT_DEFAULT, NULL, NULL, NULL                       \
+        .scheme = Q35_SCHEME_TRELLIS, .rotate = true, .rot_seed = 1, .effort = Q35_EFFORT_DEFAULT, \
     }
 
 struct q35_encode_stats {

@@ -7,6 +7,7 @@
 
 #define Q35_COMMANDS(X)                                                                            \
     X(run)                                                                                         \
-    X(devices)
+    X(devices)                                                                                     \
+    X(bench_accuracy)
 
 #endif
