@@ -9,7 +9,7 @@
 #include "core/text/unicode.h"
 
 struct q35_bpe_symbol {
-    int32_t id; /* -1: not a token (by score only) */
+    int32_t id;          /* -1: not a token (by score only) */
     uint32_t start, len; /* bytes of the word; len 0: merged into another */
     int32_t prev, next;
 };
@@ -86,9 +86,8 @@ enum q35_status q35_bpe_add_merge(struct q35_bpe *b, const struct q35_vocab *v, 
                         (int)(right_len < 80 ? right_len : 80), right);
     if ((b->n_merges & (b->n_merges - 1)) == 0) {
         size_t cap = b->n_merges ? (size_t)b->n_merges * 2 : 64;
-        struct q35_merge *p = b->n_merges && b->n_merges < 64
-                                  ? b->merges
-                                  : realloc(b->merges, cap * sizeof(*p));
+        struct q35_merge *p =
+            b->n_merges && b->n_merges < 64 ? b->merges : realloc(b->merges, cap * sizeof(*p));
         if (!p)
             return q35_fail(err, Q35_E_NOMEM, "no memory for merges");
         b->merges = p;
@@ -224,8 +223,8 @@ static void symbols_of_chars(const struct q35_bpe *b, const struct q35_vocab *v,
         symbol_add(w, b->unk, unk_at, unk_len);
 }
 
-static void symbols_init(const struct q35_bpe *b, const struct q35_vocab *v,
-                         struct q35_bpe_work *w, const char *word, size_t len)
+static void symbols_init(const struct q35_bpe *b, const struct q35_vocab *v, struct q35_bpe_work *w,
+                         const char *word, size_t len)
 {
     size_t at = 0;
     w->n_symbols = 0;
@@ -311,8 +310,7 @@ static void merge_all(const struct q35_bpe *b, const struct q35_vocab *v, struct
 }
 
 /* What no token spells: bytes, else the unknown token. */
-static void emit_unknown(const struct q35_bpe *b, const char *text, size_t len,
-                         struct q35_ids *ids)
+static void emit_unknown(const struct q35_bpe *b, const char *text, size_t len, struct q35_ids *ids)
 {
     size_t i;
     for (i = 0; i < len; i++) {

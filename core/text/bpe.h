@@ -17,9 +17,9 @@ struct q35_bpe {
     bool byte_level;    /* symbols are bytes; otherwise characters */
     bool byte_fallback; /* unknown characters become <0xXX> tokens */
     bool fuse_unk;
-    bool ignore_merges; /* a word that is a token needs no merging */
-    int32_t unk;        /* -1: unknown characters are dropped */
-    int32_t bytes[256]; /* byte_level: token of each byte, otherwise <0xXX>; -1: none */
+    bool ignore_merges;       /* a word that is a token needs no merging */
+    int32_t unk;              /* -1: unknown characters are dropped */
+    int32_t bytes[256];       /* byte_level: token of each byte, otherwise <0xXX>; -1: none */
     struct q35_merge *merges; /* [n_merges], by rank */
     uint32_t n_merges;
     struct q35_map64 pairs; /* left << 32 | right -> rank << 32 | merged */

@@ -21,8 +21,7 @@ static enum q35_status encode_words(struct encoder *e, const char *text, size_t 
 {
     const struct q35_tokenizer *t = e->t;
     size_t i;
-    enum q35_status s =
-        q35_pipeline_words(&t->pipeline, &e->words, text, len, e->at_start, e->err);
+    enum q35_status s = q35_pipeline_words(&t->pipeline, &e->words, text, len, e->at_start, e->err);
     for (i = 0; i < e->words.count && !s; i++) {
         const struct q35_span *w = &e->words.spans[i];
         s = q35_bpe_encode(&t->bpe, &t->vocab, &e->work, e->words.text.data + w->start,
@@ -46,8 +45,8 @@ static enum q35_status encode_plain(struct encoder *e, const char *text, size_t 
     while (at < e->normal.len) {
         struct q35_added_hit hit = {.id = -1, .start = e->normal.len, .end = e->normal.len};
         if (t->has_late)
-            hit = q35_added_find(&t->late, &t->vocab, e->normal.data, e->normal.len, at,
-                                 e->control);
+            hit =
+                q35_added_find(&t->late, &t->vocab, e->normal.data, e->normal.len, at, e->control);
         if (hit.start > at) {
             s = encode_words(e, e->normal.data + at, hit.start - at);
             if (s)
@@ -67,8 +66,7 @@ static enum q35_status encode_valid(struct encoder *e, const char *text, size_t 
     const struct q35_tokenizer *t = e->t;
     size_t at = 0;
     while (at < len) {
-        struct q35_added_hit hit =
-            q35_added_find(&t->early, &t->vocab, text, len, at, e->control);
+        struct q35_added_hit hit = q35_added_find(&t->early, &t->vocab, text, len, at, e->control);
         enum q35_status s = encode_plain(e, text + at, hit.start - at);
         if (s)
             return s;

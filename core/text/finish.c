@@ -77,8 +77,7 @@ bool q35_tokenizer_is_control(const struct q35_tokenizer *t, int32_t id)
 
 bool q35_tokenizer_is_end(const struct q35_tokenizer *t, int32_t id)
 {
-    return id >= 0 && (uint32_t)id < t->vocab.count &&
-           (t->vocab.tokens[id].flags & Q35_TOKEN_END);
+    return id >= 0 && (uint32_t)id < t->vocab.count && (t->vocab.tokens[id].flags & Q35_TOKEN_END);
 }
 
 const char *q35_tokenizer_chat_template(const struct q35_tokenizer *t)
@@ -89,12 +88,26 @@ const char *q35_tokenizer_chat_template(const struct q35_tokenizer *t)
 void q35_tokenizer_mark_ends(struct q35_tokenizer *t, bool control_only)
 {
     static const char *const names[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "</s>",
-        "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
-        "<end_of_utterance>", "<eos>",
-        "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+        "<|eot_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<end_of_turn>",
+        "<|endoftext|>",
+        "</s>",
+        "<|eom_id|>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "<|end_of_text|>",
+        "<end_of_utterance>",
+        "<eos>",
+        "<\xef\xbd\x9c"
+        "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
         /* Code models: the next file begins. */
-        "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>",
+        "<|fim_pad|>",
+        "<|repo_name|>",
+        "<|file_sep|>",
     };
     size_t i;
     for (i = 0; i < Q35_COUNT(names); i++) {
@@ -217,8 +230,8 @@ enum q35_status q35_tokenizer_finish(struct q35_tokenizer *t, struct q35_error *
     }
     if (s)
         return s;
-    if (t->vocab.pool.failed || t->early.edges.failed || t->late.edges.failed ||
-        t->prefix.failed || t->suffix.failed)
+    if (t->vocab.pool.failed || t->early.edges.failed || t->late.edges.failed || t->prefix.failed ||
+        t->suffix.failed)
         return q35_fail(err, Q35_E_NOMEM, "no memory for a tokenizer");
     return Q35_OK;
 }

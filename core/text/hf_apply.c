@@ -67,9 +67,10 @@ static enum q35_status each(struct applier *a, const json_t *node, const char *l
     steps = json_object_get(node, list);
     if (!json_is_array(steps))
         return refuse(a, part, "a Sequence without its list");
-    json_array_foreach (steps, i, step) {
-        enum q35_status s = type_is(step, "Sequence") ? refuse(a, part, "a Sequence in a Sequence")
-                                                      : fn(a, step);
+    json_array_foreach(steps, i, step)
+    {
+        enum q35_status s =
+            type_is(step, "Sequence") ? refuse(a, part, "a Sequence in a Sequence") : fn(a, step);
         if (s)
             return s;
     }
@@ -117,8 +118,7 @@ static enum q35_status normalizer(struct applier *a, const json_t *step)
     if (type_is(step, "Replace") && json_is_string(json_object_get(step, "content"))) {
         n->type = Q35_NORM_REPLACE;
         copy_string(&n->to, json_object_get(step, "content"));
-        return pattern(a, json_object_get(step, "pattern"), &n->from, &n->re,
-                       "normalizer Replace");
+        return pattern(a, json_object_get(step, "pattern"), &n->from, &n->re, "normalizer Replace");
     }
     if (type_is(step, "Strip")) {
         n->type = Q35_NORM_STRIP;
@@ -133,12 +133,11 @@ static enum q35_status normalizer(struct applier *a, const json_t *step)
 
 static enum q35_status behavior(struct applier *a, const json_t *step, struct q35_pre *p)
 {
-    static const char *const names[] = {
-        [Q35_REMOVED] = "Removed",
-        [Q35_ISOLATED] = "Isolated",
-        [Q35_MERGED_WITH_PREVIOUS] = "MergedWithPrevious",
-        [Q35_MERGED_WITH_NEXT] = "MergedWithNext",
-        [Q35_CONTIGUOUS] = "Contiguous"};
+    static const char *const names[] = {[Q35_REMOVED] = "Removed",
+                                        [Q35_ISOLATED] = "Isolated",
+                                        [Q35_MERGED_WITH_PREVIOUS] = "MergedWithPrevious",
+                                        [Q35_MERGED_WITH_NEXT] = "MergedWithNext",
+                                        [Q35_CONTIGUOUS] = "Contiguous"};
     const char *name = string_of(step, "behavior");
     size_t i;
     for (i = 0; name && i < Q35_COUNT(names); i++)
@@ -269,8 +268,8 @@ static enum q35_status decoder(struct applier *a, const json_t *step)
         t->byte_tokens = true;
     } else if (type_is(step, "Metaspace")) {
         t->decode = Q35_DECODE_SPACES;
-        t->strip_space = scheme ? strcmp(scheme, "never") != 0
-                                : flag_of(step, "add_prefix_space", true);
+        t->strip_space =
+            scheme ? strcmp(scheme, "never") != 0 : flag_of(step, "add_prefix_space", true);
     } else if (type_is(step, "Replace") && from && content && strcmp(content, " ") == 0 &&
                strcmp(from, "\xe2\x96\x81") == 0) {
         t->decode = Q35_DECODE_SPACES;
@@ -295,7 +294,8 @@ static enum q35_status template_token(struct applier *a, const json_t *root, con
     size_t i;
     if (!json_is_array(ids))
         return refuse(a, "post_processor TemplateProcessing", name);
-    json_array_foreach (ids, i, id) {
+    json_array_foreach(ids, i, id)
+    {
         json_int_t v = json_integer_value(id);
         if (!json_is_integer(id) || v < 0 || v >= a->t->vocab.count)
             return q35_fail(a->err, Q35_E_FORMAT, "tokenizer.json: post_processor: bad id of %s",
@@ -315,7 +315,8 @@ static enum q35_status post_processor(struct applier *a, const json_t *step)
     if (!type_is(step, "TemplateProcessing") || !json_is_array(single))
         return refuse(a, "post_processor", string_of(step, "type"));
     a->t->prefix.count = a->t->suffix.count = 0;
-    json_array_foreach (single, i, item) {
+    json_array_foreach(single, i, item)
+    {
         const char *name = string_of(json_object_get(item, "SpecialToken"), "id");
         if (name) {
             enum q35_status s =
@@ -371,12 +372,12 @@ static enum q35_status added_tokens(struct applier *a, const json_t *list)
     size_t i;
     if (list && !json_is_null(list) && !json_is_array(list))
         return refuse(a, "added_tokens", "a value that is no list");
-    json_array_foreach (list, i, entry) {
+    json_array_foreach(list, i, entry)
+    {
         const json_t *text = json_object_get(entry, "content");
-        int32_t id = json_is_string(text)
-                         ? q35_vocab_find(&a->t->vocab, json_string_value(text),
-                                          json_string_length(text))
-                         : -1;
+        int32_t id = json_is_string(text) ? q35_vocab_find(&a->t->vocab, json_string_value(text),
+                                                           json_string_length(text))
+                                          : -1;
         struct q35_token *k;
         if (json_is_string(text) && json_string_length(text) == 0)
             continue;
@@ -401,8 +402,7 @@ enum q35_status q35_hf_apply(struct q35_tokenizer *t, const struct json_t *root,
     enum q35_status s = model(&a, json_object_get(root, "model"));
     t->decode = Q35_DECODE_PLAIN;
     if (!s)
-        s = each(&a, json_object_get(root, "normalizer"), "normalizers", normalizer,
-                 "normalizer");
+        s = each(&a, json_object_get(root, "normalizer"), "normalizers", normalizer, "normalizer");
     if (!s)
         s = each(&a, json_object_get(root, "pre_tokenizer"), "pretokenizers", pre_tokenizer,
                  "pre_tokenizer");

@@ -25,8 +25,7 @@ static enum q35_status load_tokens(struct loader *l)
     const struct q35_view *tokens;
     uint64_t n, n_types = 0, i;
     int32_t *types = NULL;
-    enum q35_status s =
-        q35_gguf_strings(l->g, "tokenizer.ggml.tokens", &tokens, &n, l->err);
+    enum q35_status s = q35_gguf_strings(l->g, "tokenizer.ggml.tokens", &tokens, &n, l->err);
     if (s)
         return s;
     s = q35_vocab_init(&l->t->vocab, n, l->err);
@@ -37,10 +36,10 @@ static enum q35_status load_tokens(struct loader *l)
                      (unsigned long long)n_types, (unsigned long long)n);
     for (i = 0; i < n && !s; i++) {
         int32_t kind = types ? types[i] : Q35_TOKEN_NORMAL;
-        uint8_t added = kind == Q35_TOKEN_CONTROL || kind == Q35_TOKEN_USER ||
-                                kind == Q35_TOKEN_UNKNOWN
-                            ? Q35_TOKEN_ADDED
-                            : 0;
+        uint8_t added =
+            kind == Q35_TOKEN_CONTROL || kind == Q35_TOKEN_USER || kind == Q35_TOKEN_UNKNOWN
+                ? Q35_TOKEN_ADDED
+                : 0;
         if (kind < 0 || kind > Q35_TOKEN_BYTE)
             s = q35_fail(l->err, Q35_E_FORMAT, "tokenizer.ggml.token_type of token %llu is %d",
                          (unsigned long long)i, kind);
@@ -76,11 +75,33 @@ static enum q35_status load_scores(struct loader *l)
     return s;
 }
 
+static enum q35_status load_merge_ids(struct loader *l)
+{
+    const struct q35_vocab *v = &l->t->vocab;
+    int32_t *ids = NULL;
+    uint64_t n, i;
+    enum q35_status s = q35_gguf_i32s(l->g, "q35.tokenizer.merge_ids", &ids, &n, l->err);
+    for (i = 0; !s && i + 1 < n; i += 2) {
+        uint32_t a = (uint32_t)ids[i], b = (uint32_t)ids[i + 1];
+        if (a >= v->count || b >= v->count)
+            s = q35_fail(l->err, Q35_E_FORMAT, "q35.tokenizer.merge_ids names token %u of %u",
+                         a > b ? a : b, v->count);
+        else
+            s = q35_bpe_add_merge(&l->t->bpe, v, q35_vocab_text(v, a), v->tokens[a].text_len,
+                                  q35_vocab_text(v, b), v->tokens[b].text_len, l->err);
+    }
+    free(ids);
+    return s;
+}
+
 static enum q35_status load_merges(struct loader *l)
 {
     const struct q35_view *m;
     uint64_t n, i;
-    enum q35_status s = q35_gguf_strings(l->g, "tokenizer.ggml.merges", &m, &n, l->err);
+    enum q35_status s;
+    if (q35_gguf_has(l->g, "q35.tokenizer.merge_ids"))
+        return load_merge_ids(l);
+    s = q35_gguf_strings(l->g, "tokenizer.ggml.merges", &m, &n, l->err);
     for (i = 0; !s && i < n; i++) {
         const char *gap = m[i].len > 1 ? memchr(m[i].data + 1, ' ', m[i].len - 1) : NULL;
         size_t left = gap ? (size_t)(gap - m[i].data) : 0;
@@ -99,8 +120,7 @@ static void load_special(struct loader *l)
     int i;
     for (i = 0; i < Q35_SPECIAL_COUNT; i++) {
         uint32_t id;
-        if (q35_gguf_u32(l->g, q35_special_keys[i], &id, NULL) == Q35_OK &&
-            id < l->t->vocab.count)
+        if (q35_gguf_u32(l->g, q35_special_keys[i], &id, NULL) == Q35_OK && id < l->t->vocab.count)
             l->t->special[i] = (int32_t)id;
     }
     if (l->t->special[Q35_SPECIAL_UNK] >= 0 && !l->t->json)

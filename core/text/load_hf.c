@@ -85,12 +85,14 @@ static enum q35_status fill_vocab(struct loader *l, json_t *vocab, const json_t 
     const json_t *entry;
     enum q35_status s;
     size_t i;
-    json_object_foreach (vocab, text, id) {
+    json_object_foreach(vocab, text, id)
+    {
         s = put_token(l, text, strlen(text), (uint32_t)json_integer_value(id), kind_of(l, text));
         if (s)
             return s;
     }
-    json_array_foreach (added, i, entry) {
+    json_array_foreach(added, i, entry)
+    {
         const json_t *content = json_object_get(entry, "content");
         const char *c = json_string_value(content);
         size_t len = json_string_length(content);
@@ -119,16 +121,18 @@ static enum q35_status load_vocab(struct loader *l)
     enum q35_status s;
     size_t i;
     if (!json_is_object(vocab))
-        return q35_fail(l->err, Q35_E_UNSUPPORTED,
-                        "tokenizer.json: model.vocab is not a table of tokens (model type %s)",
-                        json_string_value(json_object_get(json_object_get(l->root, "model"),
-                                                          "type")));
-    json_object_foreach (vocab, text, id) {
+        return q35_fail(
+            l->err, Q35_E_UNSUPPORTED,
+            "tokenizer.json: model.vocab is not a table of tokens (model type %s)",
+            json_string_value(json_object_get(json_object_get(l->root, "model"), "type")));
+    json_object_foreach(vocab, text, id)
+    {
         s = check_id(l, id, text, &count);
         if (s)
             return s;
     }
-    json_array_foreach (added, i, entry) {
+    json_array_foreach(added, i, entry)
+    {
         s = check_id(l, json_object_get(entry, "id"),
                      json_string_value(json_object_get(entry, "content")), &count);
         if (s)
@@ -136,8 +140,7 @@ static enum q35_status load_vocab(struct loader *l)
     }
     named = json_object_size(vocab) + json_array_size(added);
     if (count > 2 * named + 65536)
-        return q35_fail(l->err, Q35_E_FORMAT,
-                        "tokenizer.json: ids up to %llu for %llu tokens",
+        return q35_fail(l->err, Q35_E_FORMAT, "tokenizer.json: ids up to %llu for %llu tokens",
                         (unsigned long long)count - 1, (unsigned long long)named);
     s = q35_vocab_init(&l->t->vocab, count, l->err);
     return s ? s : fill_vocab(l, vocab, added);
@@ -149,20 +152,19 @@ static enum q35_status load_merges(struct loader *l)
     size_t i;
     if (!json_is_array(merges))
         return q35_fail(l->err, Q35_E_FORMAT, "tokenizer.json: model.merges is not a list");
-    json_array_foreach (merges, i, m) {
+    json_array_foreach(merges, i, m)
+    {
         const json_t *a = json_array_get(m, 0), *b = json_array_get(m, 1);
         const char *text = json_string_value(m), *gap;
         enum q35_status s;
-        if (json_is_array(m) && json_array_size(m) == 2 && json_is_string(a) &&
-            json_is_string(b)) {
+        if (json_is_array(m) && json_array_size(m) == 2 && json_is_string(a) && json_is_string(b)) {
             s = q35_bpe_add_merge(&l->t->bpe, &l->t->vocab, json_string_value(a),
                                   json_string_length(a), json_string_value(b),
                                   json_string_length(b), l->err);
         } else {
             gap = text ? memchr(text, ' ', json_string_length(m)) : NULL;
             if (!gap || strchr(gap + 1, ' '))
-                return q35_fail(l->err, Q35_E_FORMAT, "tokenizer.json: merge %zu is not a pair",
-                                i);
+                return q35_fail(l->err, Q35_E_FORMAT, "tokenizer.json: merge %zu is not a pair", i);
             s = q35_bpe_add_merge(&l->t->bpe, &l->t->vocab, text, (size_t)(gap - text), gap + 1,
                                   json_string_length(m) - (size_t)(gap - text) - 1, l->err);
         }
@@ -180,9 +182,9 @@ static int32_t named_token(const struct loader *l, const char *key)
     const json_t *v = json_object_get(l->config, key);
     if (json_is_object(v))
         v = json_object_get(v, "content");
-    return json_is_string(v) ? q35_vocab_find(&l->t->vocab, json_string_value(v),
-                                              json_string_length(v))
-                             : -1;
+    return json_is_string(v)
+               ? q35_vocab_find(&l->t->vocab, json_string_value(v), json_string_length(v))
+               : -1;
 }
 
 static int32_t valid_id(const struct loader *l, const json_t *v)
@@ -218,9 +220,8 @@ static void load_special(struct loader *l)
         int32_t id = valid_id(l, v);
         if (id >= 0)
             l->t->vocab.tokens[id].flags |= Q35_TOKEN_END;
-        json_array_foreach (v, j, e)
-            if ((id = valid_id(l, e)) >= 0)
-                l->t->vocab.tokens[id].flags |= Q35_TOKEN_END;
+        json_array_foreach(v, j, e) if ((id = valid_id(l, e)) >= 0) l->t->vocab.tokens[id].flags |=
+            Q35_TOKEN_END;
     }
 }
 
@@ -258,11 +259,12 @@ static enum q35_status load_template(struct loader *l)
 {
     const json_t *v = json_object_get(l->config, "chat_template"), *e;
     size_t len, i;
-    enum q35_status s = read_text(l, "chat_template.jinja", MAX_TEMPLATE, &l->t->chat_template,
-                                  &len);
+    enum q35_status s =
+        read_text(l, "chat_template.jinja", MAX_TEMPLATE, &l->t->chat_template, &len);
     if (s != Q35_E_NOT_FOUND)
         return s;
-    json_array_foreach (v, i, e) {
+    json_array_foreach(v, i, e)
+    {
         const char *name = json_string_value(json_object_get(e, "name"));
         if (name && strcmp(name, "default") == 0) {
             v = json_object_get(e, "template");

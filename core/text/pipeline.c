@@ -59,9 +59,9 @@ struct cutter {
     struct q35_words *w;
     enum q35_behavior behavior;
     bool invert;
-    size_t first;      /* words of this span begin here */
-    bool last_match;   /* whether the newest word came from a match */
-    bool pending;      /* MERGED_WITH_NEXT: a match that waits */
+    size_t first;    /* words of this span begin here */
+    bool last_match; /* whether the newest word came from a match */
+    bool pending;    /* MERGED_WITH_NEXT: a match that waits */
     struct q35_span held;
 };
 

@@ -21,8 +21,8 @@ struct q35_norm {
 };
 
 enum q35_pre_type {
-    Q35_PRE_SPLIT,     /* at matches of a regex or a literal */
-    Q35_PRE_BYTES,     /* to the byte alphabet */
+    Q35_PRE_SPLIT, /* at matches of a regex or a literal */
+    Q35_PRE_BYTES, /* to the byte alphabet */
     Q35_PRE_DIGITS,
     Q35_PRE_PUNCTUATION,
     Q35_PRE_SPACES,

@@ -13,7 +13,7 @@ enum { MAX_PATTERN = 1 << 16, JIT_STACK_FIRST = 1 << 15, JIT_STACK_MOST = 1 << 2
 
 /* White_Space; PCRE2's own \s has U+180E as well. */
 #define SPACES                                                                                     \
-    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"      \
+    "\\x{9}-\\x{d}\\x{20}\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}"    \
     "\\x{205f}\\x{3000}"
 
 struct q35_regex {
@@ -152,8 +152,8 @@ static enum q35_status compile(struct q35_regex *re, const struct rewriter *r)
     if (!re->code) {
         char text[128] = "";
         pcre2_get_error_message(code, (PCRE2_UCHAR *)text, sizeof(text));
-        return q35_fail(r->err, Q35_E_FORMAT, "regex %.*s: %s",
-                        (int)(r->len < 200 ? r->len : 200), r->p, text);
+        return q35_fail(r->err, Q35_E_FORMAT, "regex %.*s: %s", (int)(r->len < 200 ? r->len : 200),
+                        r->p, text);
     }
     re->jit = pcre2_jit_compile(re->code, PCRE2_JIT_COMPLETE) == 0;
     return Q35_OK;

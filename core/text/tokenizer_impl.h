@@ -30,8 +30,15 @@ enum q35_decode { Q35_DECODE_BYTE_ALPHABET, Q35_DECODE_SPACES, Q35_DECODE_PLAIN 
 
 /* Token ids that metadata names. The order is that of q35_special_keys. */
 enum q35_special {
-    Q35_SPECIAL_BOS, Q35_SPECIAL_EOS, Q35_SPECIAL_EOT, Q35_SPECIAL_EOM, Q35_SPECIAL_UNK,
-    Q35_SPECIAL_SEP, Q35_SPECIAL_PAD, Q35_SPECIAL_MASK, Q35_SPECIAL_COUNT
+    Q35_SPECIAL_BOS,
+    Q35_SPECIAL_EOS,
+    Q35_SPECIAL_EOT,
+    Q35_SPECIAL_EOM,
+    Q35_SPECIAL_UNK,
+    Q35_SPECIAL_SEP,
+    Q35_SPECIAL_PAD,
+    Q35_SPECIAL_MASK,
+    Q35_SPECIAL_COUNT
 };
 extern const char *const q35_special_keys[Q35_SPECIAL_COUNT];
 
@@ -43,8 +50,8 @@ struct q35_tokenizer {
     bool has_late;
 
     enum q35_decode decode;
-    bool byte_tokens;  /* <0xXX> tokens stand for bytes */
-    bool strip_space;  /* the first piece of a text loses one leading space */
+    bool byte_tokens; /* <0xXX> tokens stand for bytes */
+    bool strip_space; /* the first piece of a text loses one leading space */
 
     int32_t special[Q35_SPECIAL_COUNT]; /* -1: none */
     struct q35_ids prefix, suffix;      /* what Q35_ENCODE_BOS adds before and after */

@@ -8,7 +8,8 @@
 
 #include "core/base/base.h"
 
-/* Appends "\x{a}-\x{b}..." for the general category NAME ("L", "Lo", "N" ...); nothing for others. */
+/* Appends "\x{a}-\x{b}..." for the general category NAME ("L", "Lo", "N" ...); nothing for others.
+ */
 void q35_unicode_new_ranges(struct q35_str *out, const char *name, size_t len);
 
 #endif

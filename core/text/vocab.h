@@ -18,12 +18,12 @@ enum q35_token_kind {
 };
 
 enum q35_token_flags {
-    Q35_TOKEN_END = 1,     /* ends generation */
-    Q35_TOKEN_LSTRIP = 2,  /* swallows white space on its left */
-    Q35_TOKEN_RSTRIP = 4,  /* ... on its right */
-    Q35_TOKEN_WORD = 8,    /* only between word boundaries */
-    Q35_TOKEN_LATE = 16,   /* looked for in normalized text */
-    Q35_TOKEN_ADDED = 32   /* takes part in the search for whole tokens */
+    Q35_TOKEN_END = 1,    /* ends generation */
+    Q35_TOKEN_LSTRIP = 2, /* swallows white space on its left */
+    Q35_TOKEN_RSTRIP = 4, /* ... on its right */
+    Q35_TOKEN_WORD = 8,   /* only between word boundaries */
+    Q35_TOKEN_LATE = 16,  /* looked for in normalized text */
+    Q35_TOKEN_ADDED = 32  /* takes part in the search for whole tokens */
 };
 
 struct q35_token {

@@ -22,29 +22,47 @@ static void write_tokens(const struct q35_tokenizer *t, struct q35_gguf_writer *
         q35_gguf_put_f32s(w, "tokenizer.ggml.scores", scores, v->count);
 }
 
+/* "a b" cannot say where a part with a space in it ends; then the ids are written as well. */
+static bool write_merge_ids(const struct q35_tokenizer *t, struct q35_gguf_writer *w)
+{
+    uint64_t n = t->bpe.n_merges, i;
+    int32_t *ids = malloc((size_t)n * 2 * sizeof(*ids));
+    if (!ids)
+        return false;
+    for (i = 0; i < n; i++) {
+        ids[2 * i] = (int32_t)t->bpe.merges[i].left;
+        ids[2 * i + 1] = (int32_t)t->bpe.merges[i].right;
+    }
+    q35_gguf_put_i32s(w, "q35.tokenizer.merge_ids", ids, 2 * n);
+    free(ids);
+    return true;
+}
+
 static bool write_merges(const struct q35_tokenizer *t, struct q35_gguf_writer *w)
 {
     const struct q35_vocab *v = &t->vocab;
     struct q35_str line = {0};
-    bool ok;
+    bool ok, spaces = false;
     uint32_t i;
     q35_gguf_put_strings_begin(w, "tokenizer.ggml.merges", t->bpe.n_merges);
     for (i = 0; i < t->bpe.n_merges; i++) {
         const struct q35_merge *m = &t->bpe.merges[i];
         q35_str_clear(&line);
         q35_str_add(&line, q35_vocab_text(v, m->left), v->tokens[m->left].text_len);
+        spaces |= memchr(line.data, ' ', line.len) != NULL;
         q35_str_addz(&line, " ");
         q35_str_add(&line, q35_vocab_text(v, m->right), v->tokens[m->right].text_len);
+        spaces |= memchr(q35_vocab_text(v, m->right), ' ', v->tokens[m->right].text_len) != NULL;
         q35_gguf_put_strings_item(w, line.data ? line.data : "", line.len);
     }
-    ok = !line.failed;
+    ok = !line.failed && (!spaces || write_merge_ids(t, w));
     q35_str_fini(&line);
     return ok;
 }
 
 /* The tokens that carry a flag. */
-static void write_flagged(const struct q35_tokenizer *t, struct q35_gguf_writer *w,
-                          const char *key, uint8_t flag, int32_t *ids)
+static void write_flagged(const struct q35_tokenizer *t, struct q35_gguf_writer *w, const char *key,
+                          uint8_t flag, int32_t *ids)
 {
     uint64_t n = 0;
     uint32_t i;
