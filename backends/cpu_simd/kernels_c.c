@@ -1,0 +1,149 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* Plain C: the specification's own functions behind the kernel table. */
+
+#include "kernels.h"
+
+#include <math.h>
+
+static void dots_c(const struct dots_args *a)
+{
+    uint32_t width = q35_tile_cols(a->scheme), b, r, i, t, k;
+    int8_t w[128];
+    for (b = 0; b < a->blocks; b++) {
+        const uint8_t *codes = a->codes + (uint64_t)b * a->tiles * Q35_TILE_BYTES;
+        for (r = 0; r < 16; r++) {
+            for (t = 0; t < a->n_tokens; t++)
+                a->acc[((uint64_t)t * a->blocks + b) * 16 + r] = 0;
+            for (i = 0; i < a->tiles; i++) {
+                q35_decode_row(a->scheme, a->tables, codes + (uint64_t)i * Q35_TILE_BYTES, r, w);
+                for (t = 0; t < a->n_tokens; t++) {
+                    const int8_t *q = a->q + t * a->q_stride + (uint64_t)i * width;
+                    int32_t sum = 0;
+                    for (k = 0; k < width; k++)
+                        sum += w[k] * q[k];
+                    a->acc[((uint64_t)t * a->blocks + b) * 16 + r] += sum;
+                }
+            }
+        }
+    }
+}
+
+static int32_t sum_q_c(const int8_t *q, uint32_t n)
+{
+    int32_t sum = 0;
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        sum += q[i];
+    return sum;
+}
+
+static void rescale_c(const int32_t *acc, const float *scales, float token_scale, const float *bias,
+                      uint32_t n, float *y)
+{
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        y[i] = q35_rescale(acc[i], scales[i], token_scale);
+    if (bias)
+        for (i = 0; i < n; i++)
+            y[i] = y[i] + bias[i];
+}
+
+static void hadamard_c(float *x, uint32_t n, uint32_t block)
+{
+    uint32_t h, s, i;
+    for (h = 1; h < block; h <<= 1)
+        for (s = 0; s < n; s += 2 * h)
+            for (i = s; i < s + h; i++) {
+                float a = x[i], b = x[i + h];
+                x[i] = a + b;
+                x[i + h] = a - b;
+            }
+}
+
+static void signs_c(const float *x, uint32_t n, uint32_t padded, uint64_t seed, float *out)
+{
+    uint32_t k;
+    for (k = 0; k < n; k++)
+        out[k] = q35_rot_sign(seed, k) ? -x[k] : x[k];
+    for (k = n; k < padded; k++)
+        out[k] = q35_rot_sign(seed, k) ? -0.0f : 0.0f;
+}
+
+static float quantize_c(const float *x, uint32_t n, int8_t *q)
+{
+    return q35_quantize(x, n, q);
+}
+
+static void rms_norm_c(const float *x, const float *w, uint32_t n, float eps, float *y)
+{
+    q35_rms_norm(x, w, n, eps, y);
+}
+
+static void rope_c(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t rope_dim, uint32_t style,
+                   const float *cos_sin)
+{
+    uint32_t h, i, half = rope_dim / 2;
+    for (h = 0; h < n_heads; h++, x += head_dim)
+        for (i = 0; i < half; i++) {
+            uint32_t a = style == Q35_ROPE_PAIRS ? 2 * i : i;
+            uint32_t b = style == Q35_ROPE_PAIRS ? 2 * i + 1 : i + half;
+            q35_rope_pair(&x[a], &x[b], cos_sin[i], cos_sin[half + i]);
+        }
+}
+
+static void swiglu_c(uint64_t n, const float *gate, const float *up, float *out)
+{
+    uint64_t i;
+    for (i = 0; i < n; i++)
+        out[i] = q35_silu(gate[i]) * up[i];
+}
+
+static void add_c(uint64_t n, float *x, const float *y)
+{
+    uint64_t i;
+    for (i = 0; i < n; i++)
+        x[i] = x[i] + y[i];
+}
+
+static void attn_block_c(const struct attn_args *a)
+{
+    uint32_t h, j, i;
+    float s[64], k[ATTN_HEAD_DIM];
+    for (h = 0; h < a->group; h++) {
+        for (j = 0; j < a->n; j++) {
+            const uint16_t *row = a->k + (uint64_t)(a->first + j) * a->head_dim;
+            for (i = 0; i < a->head_dim; i++)
+                k[i] = q35_f16_to_f32(row[i]);
+            s[j] = q35_dot(a->q + (uint64_t)h * a->head_dim, k, a->head_dim) * a->scale;
+        }
+        a->state[h] = q35_attn_block(s, a->first, a->n, a->v + (uint64_t)a->first * a->head_dim,
+                                     a->head_dim, a->head_dim, a->o + (uint64_t)h * a->head_dim);
+    }
+}
+
+static void attn_merge_c(struct q35_attn_state *st, float *o, struct q35_attn_state sb,
+                         const float *ob, uint32_t head_dim)
+{
+    q35_attn_merge(st, o, sb, ob, head_dim);
+}
+
+void q35_cpu_install_c(struct kernels *k)
+{
+    *k = (struct kernels){
+        .dots_few = dots_c,
+        .dots_many = dots_c,
+        .sum_q = sum_q_c,
+        .rescale = rescale_c,
+        .hadamard = hadamard_c,
+        .signs = signs_c,
+        .quantize = quantize_c,
+        .rms_norm = rms_norm_c,
+        .rope = rope_c,
+        .swiglu = swiglu_c,
+        .add = add_c,
+        .attn_block = attn_block_c,
+        .attn_merge = attn_merge_c,
+    };
+}

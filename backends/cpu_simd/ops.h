@@ -1,0 +1,42 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_CPU_OPS_H
+#define Q35_CPU_OPS_H
+
+/* The operations of the CPU backend: kernels cut into pieces for a pool of threads. */
+
+#include "kernels.h"
+#include "pool.h"
+
+/* What a thread lends to its kernels. */
+struct worker {
+    void *scratch; /* SCRATCH_BYTES */
+    int32_t *acc;  /* [DOTS_MANY][16 * blocks of a piece] */
+    float *row;    /* [row_len], one padded row of activations */
+};
+
+/* The `user` of the operations. One thread at a time. */
+struct cpu {
+    struct kernels k;
+    struct pool *pool;
+    struct worker *workers; /* [pool_threads] */
+    uint32_t row_len;
+    int32_t *q_sums; /* [DOTS_MANY] */
+    void *packed;    /* activations in the order of k.pack_q */
+    uint64_t packed_bytes;
+    float *parts; /* attention of single pages, before they are merged */
+    uint64_t parts_len;
+};
+
+/* variant: index into q35_cpu_variants, the last one to install. threads: 0 for one on each CPU;
+ * more than there are CPUs are not started, they could only take turns. NULL if out of memory. */
+struct cpu *cpu_create(unsigned features, unsigned variant, uint32_t threads, int pin);
+void cpu_destroy(void *cpu); /* NULL is fine */
+
+extern const struct q35_ops cpu_ops;
+
+/* Used by ops.c. */
+enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct q35_error *err);
+enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err);
+
+#endif

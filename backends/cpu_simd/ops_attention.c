@@ -1,0 +1,188 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "ops.h"
+
+#include <stdlib.h>
+
+#include "soft.h"
+
+#define PART_PAGES 8u /* pages that one piece of a split item takes */
+
+/* An item is one token with the query heads of one KV head, or a part of them if they are many.
+ * With enough items each is a piece that goes through its pages in order. With few of them (decode
+ * on many cores) pages are computed apart into `parts` and merged in a second loop. */
+struct attn_job {
+    struct cpu *cpu;
+    const struct q35_attn_args *args;
+    uint32_t group;  /* query heads of a KV head */
+    uint32_t sub;    /* query heads of an item */
+    uint32_t per_kv; /* items of a KV head */
+    uint32_t items;
+    uint32_t max_pages; /* of any token */
+    uint32_t parts;     /* pieces of an item when split */
+};
+
+struct item {
+    uint32_t lo, hi; /* positions */
+    uint32_t first_page, pages;
+    uint32_t kv_head, heads;
+    const float *q;
+    float *out;
+    const uint16_t *const *page;
+};
+
+static struct item item_of(const struct attn_job *j, uint32_t i)
+{
+    const struct q35_attn_args *a = j->args;
+    uint32_t per_token = a->n_kv_heads * j->per_kv;
+    uint32_t t = a->n_tokens - 1 - i / per_token; /* the longest first */
+    uint32_t part = i % per_token % j->per_kv, head;
+    struct item it = {.hi = a->positions[t], .kv_head = i % per_token / j->per_kv};
+    uint64_t at;
+    it.lo = a->window && it.hi + 1 > a->window ? it.hi + 1 - a->window : 0;
+    it.first_page = it.lo / Q35_ATTN_BLOCK;
+    it.pages = it.hi / Q35_ATTN_BLOCK - it.first_page + 1;
+    it.heads = j->group - part * j->sub < j->sub ? j->group - part * j->sub : j->sub;
+    head = it.kv_head * j->group + part * j->sub;
+    at = ((uint64_t)t * a->n_heads + head) * a->head_dim;
+    it.q = a->q + at;
+    it.out = a->out + at;
+    it.page = a->pages[t];
+    return it;
+}
+
+/* Page p (0 .. pages - 1) of an item. */
+static void one_page(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t worker,
+                     struct q35_attn_state *state, float *o)
+{
+    const struct q35_attn_args *a = j->args;
+    uint32_t b = it->first_page + p, last;
+    uint64_t half = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK * a->head_dim;
+    struct attn_args k = {.group = it->heads,
+                          .head_dim = a->head_dim,
+                          .scale = a->scale,
+                          .q = it->q,
+                          .state = state,
+                          .o = o,
+                          .scratch = j->cpu->workers[worker].scratch};
+    k.k = it->page[b] + (uint64_t)it->kv_head * Q35_ATTN_BLOCK * a->head_dim;
+    k.v = k.k + half;
+    k.first = p == 0 ? it->lo % Q35_ATTN_BLOCK : 0;
+    last = p + 1 == it->pages ? it->hi % Q35_ATTN_BLOCK : Q35_ATTN_BLOCK - 1;
+    k.n = last - k.first + 1;
+    j->cpu->k.attn_block(&k);
+}
+
+static void finish(float *out, float l, uint32_t head_dim)
+{
+    float inv = 1.0f / l;
+    uint32_t d;
+    for (d = 0; d < head_dim; d++)
+        out[d] = out[d] * inv;
+}
+
+static void item_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    const struct attn_job *j = ctx;
+    struct item it = item_of(j, piece);
+    uint32_t hd = j->args->head_dim, p, h;
+    struct q35_attn_state state[ATTN_GROUP], next[ATTN_GROUP];
+    float o[ATTN_GROUP * ATTN_HEAD_DIM];
+    one_page(j, &it, 0, worker, state, it.out);
+    for (p = 1; p < it.pages; p++) {
+        one_page(j, &it, p, worker, next, o);
+        for (h = 0; h < it.heads; h++)
+            j->cpu->k.attn_merge(&state[h], it.out + (uint64_t)h * hd, next[h],
+                                 o + (uint64_t)h * hd, hd);
+    }
+    for (h = 0; h < it.heads; h++)
+        finish(it.out + (uint64_t)h * hd, state[h].l, hd);
+}
+
+/* Where page p of an item is kept: states of `sub` heads (2 floats each), then their values. */
+static float *part_of(const struct attn_job *j, uint32_t item, uint32_t p)
+{
+    uint64_t len = (uint64_t)j->sub * (2 + j->args->head_dim);
+    return j->cpu->parts + ((uint64_t)item * j->max_pages + p) * len;
+}
+
+static void part_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    const struct attn_job *j = ctx;
+    uint32_t i = piece / j->parts, p = piece % j->parts * PART_PAGES, end = p + PART_PAGES;
+    struct item it = item_of(j, i);
+    struct q35_attn_state state[ATTN_GROUP];
+    for (; p < end && p < it.pages; p++) {
+        float *part = part_of(j, i, p);
+        one_page(j, &it, p, worker, state, part + 2 * j->sub);
+        memcpy(part, state, it.heads * sizeof *state);
+    }
+}
+
+static void merge_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    const struct attn_job *j = ctx;
+    uint32_t i = piece / j->sub, h = piece % j->sub, hd = j->args->head_dim, p;
+    struct item it = item_of(j, i);
+    float *out = it.out + (uint64_t)h * hd;
+    struct q35_attn_state state = {0}, next;
+    (void)worker;
+    if (h >= it.heads)
+        return;
+    for (p = 0; p < it.pages; p++) {
+        const float *part = part_of(j, i, p), *o = part + 2 * j->sub + (uint64_t)h * hd;
+        memcpy(&next, part + 2 * h, sizeof next);
+        if (p == 0) {
+            state = next;
+            memcpy(out, o, hd * sizeof *out);
+        } else {
+            j->cpu->k.attn_merge(&state, out, next, o, hd);
+        }
+    }
+    finish(out, state.l, hd);
+}
+
+/* Room for all pages of all items; grows by doubling. */
+static enum q35_status parts_reserve(struct attn_job *j, struct q35_error *err)
+{
+    uint64_t len = (uint64_t)j->items * j->max_pages * j->sub * (2 + j->args->head_dim);
+    float *parts;
+    if (len <= j->cpu->parts_len)
+        return Q35_OK;
+    len *= 2;
+    parts = aligned_alloc(64, (len * sizeof *parts + 63) & ~(uint64_t)63);
+    if (!parts)
+        return q35_soft_fail(err, Q35_E_NOMEM, "attention: no memory for %u pages", j->max_pages);
+    free(j->cpu->parts);
+    j->cpu->parts = parts;
+    j->cpu->parts_len = len;
+    return Q35_OK;
+}
+
+enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct q35_error *err)
+{
+    struct cpu *c = user;
+    struct attn_job j = {.cpu = c, .args = a, .group = a->n_heads / a->n_kv_heads};
+    uint32_t threads = pool_threads(c->pool), t;
+    enum q35_status st;
+    if (a->head_dim > ATTN_HEAD_DIM)
+        return q35_reference_ops.attention(NULL, a, err);
+    j.sub = j.group < ATTN_GROUP ? j.group : ATTN_GROUP;
+    j.per_kv = (j.group + j.sub - 1) / j.sub;
+    j.items = a->n_tokens * a->n_kv_heads * j.per_kv;
+    for (t = 0; t < a->n_tokens; t++) {
+        uint32_t pages = a->positions[t] / Q35_ATTN_BLOCK + 1;
+        j.max_pages = pages > j.max_pages ? pages : j.max_pages;
+    }
+    if (threads == 1 || j.items >= 2 * threads || j.max_pages <= PART_PAGES) {
+        pool_run(c->pool, item_piece, &j, j.items);
+        return Q35_OK;
+    }
+    st = parts_reserve(&j, err);
+    if (st)
+        return st;
+    j.parts = (j.max_pages + PART_PAGES - 1) / PART_PAGES;
+    pool_run(c->pool, part_piece, &j, j.items * j.parts);
+    pool_run(c->pool, merge_piece, &j, j.items * j.sub);
+    return Q35_OK;
+}

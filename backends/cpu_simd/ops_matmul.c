@@ -1,0 +1,128 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "ops.h"
+
+#include <stdlib.h>
+
+#include "soft.h"
+
+#define SUM_PIECE 8u   /* tokens whose sums one piece takes */
+#define PACK_PIECE 16u /* tokens that one piece packs */
+
+/* Up to DOTS_MANY tokens of a matmul; its pieces are groups of adjacent row blocks. */
+struct matmul_job {
+    struct cpu *cpu;
+    const struct q35_matmul_args *args;
+    uint32_t first, n_tokens; /* tokens */
+    uint32_t blocks;          /* row blocks of a piece */
+    uint32_t start[5];        /* first piece of each matrix, then the number of pieces */
+    void *packed;             /* NULL: the kernel reads q */
+};
+
+static void sum_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    const struct matmul_job *j = ctx;
+    uint32_t t, end = (piece + 1) * SUM_PIECE;
+    (void)worker;
+    for (t = piece * SUM_PIECE; t < end && t < j->n_tokens; t++)
+        j->cpu->q_sums[t] = j->cpu->k.sum_q(
+            j->args->q + (uint64_t)(j->first + t) * j->args->cols_padded, j->args->cols_padded);
+}
+
+static void pack_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    const struct matmul_job *j = ctx;
+    (void)worker;
+    j->cpu->k.pack_q(j->args->q + (uint64_t)j->first * j->args->cols_padded, j->n_tokens,
+                     j->args->cols_padded, piece * PACK_PIECE, PACK_PIECE, j->packed);
+}
+
+/* Rescales a piece's sums into y. */
+static void store(const struct matmul_job *j, const struct q35_matrix *m, uint32_t mat,
+                  uint32_t block, uint32_t blocks, const int32_t *acc)
+{
+    const struct q35_matmul_args *a = j->args;
+    uint32_t row = 16 * block, rows = m->rows - row, t;
+    if (rows > 16 * blocks)
+        rows = 16 * blocks;
+    for (t = 0; t < j->n_tokens; t++)
+        j->cpu->k.rescale(acc + (uint64_t)t * blocks * 16, m->scales + row,
+                          a->token_scales[j->first + t], m->bias ? m->bias + row : NULL, rows,
+                          a->y[mat] + (j->first + t) * a->y_stride[mat] + row);
+}
+
+static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    const struct matmul_job *j = ctx;
+    struct worker *w = &j->cpu->workers[worker];
+    const struct q35_matrix *m;
+    uint32_t mat = 0, block, total;
+    struct dots_args d;
+    while (piece >= j->start[mat + 1])
+        mat++;
+    m = j->args->mats[mat];
+    block = (piece - j->start[mat]) * j->blocks;
+    total = m->rows_padded / 16;
+    d = (struct dots_args){
+        .scheme = m->scheme,
+        .tiles = m->cols_padded / q35_tile_cols(m->scheme),
+        .blocks = total - block < j->blocks ? total - block : j->blocks,
+        .n_tokens = j->n_tokens,
+        .tables = m->tables,
+        .q = j->args->q + (uint64_t)j->first * j->args->cols_padded,
+        .q_stride = j->args->cols_padded,
+        .q_sums = j->cpu->q_sums,
+        .packed = j->packed,
+        .acc = w->acc,
+        .scratch = w->scratch,
+    };
+    d.codes = m->codes + (uint64_t)block * d.tiles * Q35_TILE_BYTES;
+    if (j->n_tokens <= DOTS_FEW)
+        j->cpu->k.dots_few(&d);
+    else
+        j->cpu->k.dots_many(&d);
+    store(j, m, mat, block, d.blocks, w->acc);
+}
+
+static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
+{
+    struct cpu *c = j->cpu;
+    uint64_t bytes;
+    j->packed = NULL;
+    if (!c->k.pack_q || j->n_tokens <= DOTS_FEW)
+        return Q35_OK;
+    bytes = c->k.pack_bytes(j->n_tokens, j->args->cols_padded);
+    if (bytes > c->packed_bytes) {
+        void *packed = aligned_alloc(64, (bytes + 63) & ~(uint64_t)63);
+        if (!packed)
+            return q35_soft_fail(err, Q35_E_NOMEM, "no memory to pack %u tokens", j->n_tokens);
+        free(c->packed);
+        c->packed = packed;
+        c->packed_bytes = bytes;
+    }
+    j->packed = c->packed;
+    pool_run(c->pool, pack_piece, j, (j->n_tokens + PACK_PIECE - 1) / PACK_PIECE);
+    return Q35_OK;
+}
+
+enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
+{
+    struct cpu *c = user;
+    struct matmul_job j = {.cpu = c, .args = a};
+    uint32_t i;
+    for (j.first = 0; j.first < a->n_tokens; j.first += j.n_tokens) {
+        enum q35_status st;
+        j.n_tokens = a->n_tokens - j.first < DOTS_MANY ? a->n_tokens - j.first : DOTS_MANY;
+        j.blocks = j.n_tokens <= DOTS_FEW ? DOTS_STREAMS : 1;
+        for (i = 0; i < a->n_mats; i++) {
+            uint32_t blocks = a->mats[i]->rows_padded / 16;
+            j.start[i + 1] = j.start[i] + (blocks + j.blocks - 1) / j.blocks;
+        }
+        pool_run(c->pool, sum_piece, &j, (j.n_tokens + SUM_PIECE - 1) / SUM_PIECE);
+        st = pack(&j, err);
+        if (st)
+            return st;
+        pool_run(c->pool, matmul_piece, &j, j.start[a->n_mats]);
+    }
+    return Q35_OK;
+}

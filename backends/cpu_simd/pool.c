@@ -1,0 +1,237 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "pool.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SPIN_NS 4000u   /* pausing */
+#define YIELD_NS 60000u /* then yielding, then asleep */
+
+/* `ticket` holds the loop's number (high half) and how many of its pieces are still to be taken
+ * (low half). A taker lowers it by compare-and-swap; success proves that the fields it read before
+ * belong to that loop, and they stay until its piece is done. */
+struct pool {
+    _Alignas(64) _Atomic uint64_t ticket;
+    _Atomic uint32_t epoch; /* low half of the loop's number: the futex of sleeping threads */
+    _Atomic uint32_t sleepers;
+    _Atomic(pool_fn) fn;
+    _Atomic(void *) ctx;
+    _Atomic uint32_t pieces;
+    _Alignas(64) _Atomic uint32_t done; /* pieces finished: the futex of the waiting caller */
+    _Atomic uint32_t caller_sleeps;
+    _Atomic uint32_t stop;
+    uint32_t threads; /* the caller included */
+    uint32_t started;
+    struct pool_thread {
+        struct pool *pool;
+        pthread_t handle;
+        uint32_t id;
+        int cpu; /* -1: not pinned */
+    } * thread;  /* [threads - 1] */
+};
+
+static void cpu_relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void futex_wait(_Atomic uint32_t *word, uint32_t seen)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+}
+
+static void futex_wake(_Atomic uint32_t *word, uint32_t count)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count > INT_MAX ? INT_MAX : (int)count, NULL, NULL,
+            0);
+}
+
+/* Waits until *word differs from `seen`; 0 if the patience ran out first. */
+static int wait_awake(_Atomic uint32_t *word, uint32_t seen, uint64_t *start)
+{
+    uint64_t waited;
+    int i;
+    for (i = 0; i < 32; i++) {
+        if (atomic_load_explicit(word, memory_order_acquire) != seen)
+            return 1;
+        cpu_relax();
+    }
+    if (*start == 0)
+        *start = now_ns();
+    waited = now_ns() - *start;
+    if (waited > YIELD_NS)
+        return 0;
+    if (waited > SPIN_NS)
+        sched_yield();
+    return -1;
+}
+
+/* Takes and runs pieces of the current loop until none is left. */
+static void work(struct pool *p, uint32_t id)
+{
+    uint64_t t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    while ((uint32_t)t) {
+        pool_fn fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
+        void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
+        uint32_t n = atomic_load_explicit(&p->pieces, memory_order_relaxed);
+        if (!atomic_compare_exchange_weak_explicit(&p->ticket, &t, t - 1, memory_order_acq_rel,
+                                                   memory_order_acquire))
+            continue;
+        fn(ctx, n - (uint32_t)t, id);
+        if (atomic_fetch_add(&p->done, 1) + 1 == n && atomic_load(&p->caller_sleeps))
+            futex_wake(&p->done, 1);
+        t = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    }
+}
+
+static void *thread_main(void *arg)
+{
+    struct pool_thread *self = arg;
+    struct pool *p = self->pool;
+    uint32_t seen = 0;
+    char name[16];
+    snprintf(name, sizeof name, "q35-cpu-%u", self->id % 1000u);
+    pthread_setname_np(pthread_self(), name);
+    if (self->cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((size_t)self->cpu, &set);
+        pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+    }
+    for (;;) {
+        uint64_t start = 0;
+        int awake;
+        while ((awake = wait_awake(&p->epoch, seen, &start)) < 0)
+            ;
+        if (!awake) {
+            atomic_fetch_add(&p->sleepers, 1);
+            futex_wait(&p->epoch, seen);
+            atomic_fetch_sub(&p->sleepers, 1);
+        }
+        if (atomic_load(&p->stop))
+            return NULL;
+        seen = atomic_load_explicit(&p->epoch, memory_order_acquire);
+        work(p, self->id);
+    }
+}
+
+/* The i-th CPU of the affinity mask. */
+static int nth_cpu(uint32_t i)
+{
+    cpu_set_t set;
+    size_t c;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return -1;
+    for (c = 0; c < CPU_SETSIZE; c++)
+        if (CPU_ISSET(c, &set) && i-- == 0)
+            return (int)c;
+    return -1;
+}
+
+struct pool *pool_create(uint32_t threads, int pin)
+{
+    struct pool *p = NULL;
+    sigset_t all, before;
+    if (posix_memalign((void **)&p, 64, sizeof *p) != 0)
+        return NULL;
+    *p = (struct pool){0};
+    p->threads = threads;
+    p->thread = calloc(p->threads, sizeof *p->thread);
+    if (!p->thread)
+        goto fail;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the host's */
+    while (p->started + 1 < p->threads) {
+        struct pool_thread *t = &p->thread[p->started];
+        t->pool = p;
+        t->id = p->started + 1;
+        t->cpu = pin ? nth_cpu(t->id) : -1;
+        if (pthread_create(&t->handle, NULL, thread_main, t) != 0)
+            break;
+        p->started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (p->started + 1 == p->threads)
+        return p;
+fail:
+    pool_destroy(p);
+    return NULL;
+}
+
+void pool_destroy(struct pool *p)
+{
+    uint32_t i;
+    if (!p)
+        return;
+    atomic_store(&p->stop, 1);
+    atomic_fetch_add(&p->epoch, 1);
+    futex_wake(&p->epoch, INT_MAX);
+    for (i = 0; i < p->started; i++)
+        pthread_join(p->thread[i].handle, NULL);
+    free(p->thread);
+    free(p);
+}
+
+uint32_t pool_threads(const struct pool *p)
+{
+    return p->threads;
+}
+
+static void wait_done(struct pool *p, uint32_t pieces)
+{
+    uint32_t seen;
+    uint64_t start = 0;
+    while ((seen = atomic_load(&p->done)) != pieces) {
+        if (wait_awake(&p->done, seen, &start) != 0)
+            continue;
+        atomic_store(&p->caller_sleeps, 1);
+        seen = atomic_load(&p->done);
+        if (seen != pieces)
+            futex_wait(&p->done, seen);
+        atomic_store(&p->caller_sleeps, 0);
+    }
+}
+
+void pool_run(struct pool *p, pool_fn fn, void *ctx, uint32_t pieces)
+{
+    uint32_t i, epoch, sleepers;
+    if (p->threads == 1 || pieces <= 1) {
+        for (i = 0; i < pieces; i++)
+            fn(ctx, i, 0);
+        return;
+    }
+    atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
+    atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
+    atomic_store_explicit(&p->pieces, pieces, memory_order_relaxed);
+    atomic_store_explicit(&p->done, 0, memory_order_relaxed);
+    epoch = atomic_load_explicit(&p->epoch, memory_order_relaxed) + 1;
+    atomic_store_explicit(&p->ticket, (uint64_t)epoch << 32 | pieces, memory_order_release);
+    atomic_store(&p->epoch, epoch);
+    sleepers = atomic_load(&p->sleepers);
+    if (sleepers)
+        futex_wake(&p->epoch, sleepers < pieces - 1 ? sleepers : pieces - 1);
+    work(p, 0);
+    wait_done(p, pieces);
+}

@@ -1,0 +1,26 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_CPU_POOL_H
+#define Q35_CPU_POOL_H
+
+/* A pool of threads for short parallel loops. One caller at a time hands it a loop; the pieces are
+ * taken one by one, by the caller too, so a thread that lost its core costs one piece of delay.
+ * Waiting spins for some microseconds, then yields, then sleeps. */
+
+#include <stdint.h>
+
+struct pool;
+
+/* worker: 0 .. pool_threads() - 1, the caller is 0. */
+typedef void (*pool_fn)(void *ctx, uint32_t piece, uint32_t worker);
+
+/* threads: at least 1, the caller included. pin: 1 ties thread i to the i-th CPU of the affinity
+ * mask; the caller stays free. NULL if out of memory or threads. */
+struct pool *pool_create(uint32_t threads, int pin);
+/* Joins. NULL is fine. */
+void pool_destroy(struct pool *p);
+uint32_t pool_threads(const struct pool *p);
+/* Runs fn(ctx, i, worker) for i in 0 .. pieces - 1 and returns when all are done. */
+void pool_run(struct pool *p, pool_fn fn, void *ctx, uint32_t pieces);
+
+#endif

@@ -1,0 +1,435 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* Packed dot products with AVX-512 VBMI and VNNI.
+ *
+ * A row of a tile is one load: vpermb puts 7 bytes into each 64-bit lane, vpmultishiftqb cuts them
+ * into 8 codes, vpermi2b looks up 64 codes in a table of 128 bytes (it ignores bit 7, so the codes
+ * need no mask). GFNI moves a nibble of B or C to bits 3..6, which is its factor of 8.
+ *
+ * vpdpbusd wants one unsigned factor: weights carry +128, put into the A tables, and 128 * sum(q)
+ * is taken off at the end, modulo 2^32. */
+
+#include "../kernels.h"
+#include "avx512.h"
+
+#define GROUP 8u    /* tiles of one row block before the next stream's turn */
+#define CHUNK 2048u /* columns decoded at once by dots_many */
+#define BIT(row, bit) (1ull << (8 * (7 - (row)) + (bit)))
+
+/* sum + u * v in groups of four bytes, u unsigned. As assembly because gcc 12 copies the sum at
+ * each use of the intrinsic and then runs out of registers. */
+static inline __m512i dot(__m512i sum, __m512i u, __m512i v)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(u), "v"(v));
+    return sum;
+}
+
+struct tables {
+    __m512i a0[2], a1[2], b[2], c[2];
+    __m512i spread, shifts, high, low;
+};
+
+static inline void load_table(__m512i out[2], const void *table, int bias)
+{
+    __m512i add = _mm512_set1_epi8((char)bias);
+    out[0] = _mm512_add_epi8(_mm512_loadu_si512(table), add);
+    out[1] = _mm512_add_epi8(_mm512_loadu_si512((const uint8_t *)table + 64), add);
+}
+
+static inline void load_tables(struct tables *t, const struct q35_tables *from)
+{
+    uint8_t spread[64];
+    unsigned i;
+    for (i = 0; i < 64; i++)
+        spread[i] = (uint8_t)(7 * (i / 8) + (i % 8 < 7 ? i % 8 : 6));
+    load_table(t->a0, from->a0, 128);
+    load_table(t->a1, from->a1, 128);
+    load_table(t->b, from->b, 0);
+    load_table(t->c, from->c, 0);
+    t->spread = _mm512_loadu_si512(spread);
+    t->shifts = _mm512_set1_epi64(0x312a231c150e0700ll);
+    /* bit matrices: output bits 3..6 from input bits 4..7 and from input bits 0..3 */
+    t->high = _mm512_set1_epi64((long long)(BIT(3, 4) | BIT(4, 5) | BIT(5, 6) | BIT(6, 7)));
+    t->low = _mm512_set1_epi64((long long)(BIT(3, 0) | BIT(4, 1) | BIT(5, 2) | BIT(6, 3)));
+}
+
+static inline __m512i codes_of(const struct tables *t, const uint8_t *row)
+{
+    __m512i x = _mm512_permutexvar_epi8(t->spread, _mm512_loadu_si512(row));
+    return _mm512_multishift_epi64_epi8(t->shifts, x);
+}
+
+static inline __m512i look(const __m512i table[2], __m512i codes)
+{
+    return _mm512_permutex2var_epi8(table[0], codes, table[1]);
+}
+
+/* What rows of a tile hand down to the next ones: the B and C terms of their codes. */
+struct above {
+    __m512i b, c, c1; /* B of the row above, C of the row two up, C of the row above */
+};
+
+/* Weights (+128) of the row at `row`: x for codes' first columns, y for the second. */
+static inline void decode(const struct tables *t, const uint8_t *row, struct above *up,
+                          const int pair, const int has_b, const int has_c, __m512i *x, __m512i *y)
+{
+    __m512i code = codes_of(t, row);
+    *x = look(t->a0, code);
+    if (pair)
+        *y = look(t->a1, code);
+    if (has_b) {
+        *x = _mm512_add_epi8(*x, _mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0));
+        if (pair)
+            *y = _mm512_add_epi8(*y, _mm512_gf2p8affine_epi64_epi8(up->b, t->low, 0));
+        up->b = look(t->b, code);
+    }
+    if (has_c) {
+        *x = _mm512_add_epi8(*x, _mm512_gf2p8affine_epi64_epi8(up->c, t->high, 0));
+        if (pair)
+            *y = _mm512_add_epi8(*y, _mm512_gf2p8affine_epi64_epi8(up->c, t->low, 0));
+        up->c = up->c1;
+        up->c1 = look(t->c, code);
+    }
+}
+
+/* The rows above row 0 are rows 15 and 14: the tile bites its tail. */
+static inline void decode_seam(const struct tables *t, const uint8_t *tile, struct above *up,
+                               const int has_b, const int has_c)
+{
+    if (has_b)
+        up->b = look(t->b, codes_of(t, tile + 15 * Q35_ROW_BYTES));
+    if (has_c) {
+        up->c = look(t->c, codes_of(t, tile + 14 * Q35_ROW_BYTES));
+        up->c1 = look(t->c, codes_of(t, tile + 15 * Q35_ROW_BYTES));
+    }
+}
+
+static inline void prefetch_tile(const uint8_t *tile)
+{
+    int i;
+    UNROLL
+    for (i = 0; i < 14; i++)
+        _mm_prefetch((const char *)tile + 64 * i, _MM_HINT_T0);
+}
+
+/* ---- one token: the sums of 16 rows stay in registers -------------------------------------- */
+
+static inline __attribute__((always_inline)) void
+one_token(const struct dots_args *a, const int pair, const int has_b, const int has_c)
+{
+    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
+    __m512i(*sums)[16] = a->scratch; /* [blocks][16] */
+    struct tables t;
+    uint32_t k, s, r;
+    load_tables(&t, a->tables);
+    for (s = 0; s < a->blocks; s++)
+        for (r = 0; r < 16; r++)
+            sums[s][r] = _mm512_setzero_si512();
+    for (k = 0; k < a->tiles; k += GROUP) {
+        uint32_t end = k + GROUP < a->tiles ? k + GROUP : a->tiles, i;
+        for (s = 0; s < a->blocks; s++) {
+            const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
+            __m512i acc[16];
+            UNROLL
+            for (r = 0; r < 16; r++)
+                acc[r] = sums[s][r];
+            for (i = k; i < end; i++, tile += Q35_TILE_BYTES) {
+                const int8_t *q = a->q + (uint64_t)i * (pair ? 128 : 64);
+                __m512i q0 = _mm512_loadu_si512(q), q1 = pair ? _mm512_loadu_si512(q + 64) : q0;
+                struct above up = {q0, q0, q0};
+                prefetch_tile(tile + GROUP * Q35_TILE_BYTES);
+                decode_seam(&t, tile, &up, has_b, has_c);
+                UNROLL
+                for (r = 0; r < 16; r++) {
+                    __m512i x, y = q0;
+                    decode(&t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, has_c, &x, &y);
+                    acc[r] = dot(acc[r], x, q0);
+                    if (pair)
+                        acc[r] = dot(acc[r], y, q1);
+                }
+            }
+            UNROLL
+            for (r = 0; r < 16; r++)
+                sums[s][r] = acc[r];
+        }
+    }
+    for (s = 0; s < a->blocks; s++)
+        _mm512_storeu_si512(
+            a->acc + 16 * s,
+            _mm512_sub_epi32(reduce16_i32(sums[s]),
+                             _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[0] << 7))));
+}
+
+/* ---- several tokens: decode into scratch, then a small matrix product ----------------------- */
+
+/* n tiles of a row block as rows of unsigned weights: w[16][row_bytes]. */
+static inline __attribute__((always_inline)) void
+decode_tiles(const struct tables *t, const uint8_t *tile, uint32_t n, uint8_t *w,
+             uint64_t row_bytes, int ahead, const int pair, const int has_b, const int has_c)
+{
+    uint32_t i, r;
+    for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, w += pair ? 128 : 64) {
+        struct above up = {t->high, t->high, t->high};
+        if (ahead)
+            prefetch_tile(tile + GROUP * Q35_TILE_BYTES);
+        decode_seam(t, tile, &up, has_b, has_c);
+        UNROLL
+        for (r = 0; r < 16; r++) {
+            __m512i x, y = t->high;
+            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, has_c, &x, &y);
+            _mm512_store_si512(w + r * row_bytes, x);
+            if (pair)
+                _mm512_store_si512(w + r * row_bytes + 64, y);
+        }
+    }
+}
+
+/* The sums of 4 rows times 6 tokens, as named variables so that they stay in registers. */
+#define SUMS_OF(t) __m512i s##t##0, s##t##1, s##t##2, s##t##3;
+#define SUMS_ZERO(t) s##t##0 = s##t##1 = s##t##2 = s##t##3 = _mm512_setzero_si512();
+#define SUMS_LOAD(t)                                                                               \
+    if ((t) < n) {                                                                                 \
+        s##t##0 = sums[16 * (t)];                                                                  \
+        s##t##1 = sums[16 * (t) + 1];                                                              \
+        s##t##2 = sums[16 * (t) + 2];                                                              \
+        s##t##3 = sums[16 * (t) + 3];                                                              \
+    }
+#define SUMS_STORE(t)                                                                              \
+    if ((t) < n) {                                                                                 \
+        sums[16 * (t)] = s##t##0;                                                                  \
+        sums[16 * (t) + 1] = s##t##1;                                                              \
+        sums[16 * (t) + 2] = s##t##2;                                                              \
+        sums[16 * (t) + 3] = s##t##3;                                                              \
+    }
+#define SUMS_STEP(t)                                                                               \
+    if ((t) < n) {                                                                                 \
+        __m512i v = _mm512_loadu_si512(q + (t)*q_stride);                                          \
+        s##t##0 = dot(s##t##0, x0, v);                                                             \
+        s##t##1 = dot(s##t##1, x1, v);                                                             \
+        s##t##2 = dot(s##t##2, x2, v);                                                             \
+        s##t##3 = dot(s##t##3, x3, v);                                                             \
+    }
+#define SUMS_REDUCE(t)                                                                             \
+    if ((t) < n) {                                                                                 \
+        __m128i *y = (__m128i *)(out + (t)*out_stride);                                            \
+        __m128i sum = reduce4_i32(s##t##0, s##t##1, s##t##2, s##t##3);                             \
+        _mm_storeu_si128(y, _mm_add_epi32(_mm_loadu_si128(y), sum));                               \
+    }
+#define EACH_TOKEN(m) m(0) m(1) m(2) m(3) m(4) m(5)
+
+/* 4 rows of w times n tokens of q over `steps` 64-column steps. */
+#define MICRO()                                                                                    \
+    for (k = 0; k < steps; k++, w += 64, q += 64) {                                                \
+        __m512i x0 = _mm512_load_si512(w), x1 = _mm512_load_si512(w + row_bytes);                  \
+        __m512i x2 = _mm512_load_si512(w + 2 * row_bytes);                                         \
+        __m512i x3 = _mm512_load_si512(w + 3 * row_bytes);                                         \
+        EACH_TOKEN(SUMS_STEP)                                                                      \
+    }
+
+/* Adds to sums[token][16], from row r on. */
+static inline __attribute__((always_inline)) void micro_few(const uint8_t *w, uint64_t row_bytes,
+                                                            const int8_t *q, uint64_t q_stride,
+                                                            uint32_t steps, const uint64_t n,
+                                                            __m512i *sums)
+{
+    uint32_t k;
+    EACH_TOKEN(SUMS_OF)
+    EACH_TOKEN(SUMS_ZERO)
+    EACH_TOKEN(SUMS_LOAD)
+    MICRO()
+    EACH_TOKEN(SUMS_STORE)
+}
+
+static void product_few(const uint8_t *w, uint64_t row_bytes, const int8_t *q, uint64_t q_stride,
+                        uint32_t steps, uint32_t n, __m512i *sums)
+{
+    uint32_t r, t, c;
+    for (t = 0; t < n; t += c) {
+        c = n - t > 6 ? 4 : n - t;
+        for (r = 0; r < 16; r += 4) {
+            const uint8_t *x = w + r * row_bytes;
+            const int8_t *v = q + t * q_stride;
+            __m512i *s = sums + 16 * t + r;
+            switch (c) {
+            case 1:
+                micro_few(x, row_bytes, v, q_stride, steps, 1, s);
+                break;
+            case 2:
+                micro_few(x, row_bytes, v, q_stride, steps, 2, s);
+                break;
+            case 3:
+                micro_few(x, row_bytes, v, q_stride, steps, 3, s);
+                break;
+            case 4:
+                micro_few(x, row_bytes, v, q_stride, steps, 4, s);
+                break;
+            case 5:
+                micro_few(x, row_bytes, v, q_stride, steps, 5, s);
+                break;
+            default:
+                micro_few(x, row_bytes, v, q_stride, steps, 6, s);
+                break;
+            }
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void
+few_tokens(const struct dots_args *a, const int pair, const int has_b, const int has_c)
+{
+    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
+    uint8_t *w = a->scratch;                           /* [16][GROUP * 128] */
+    __m512i *sums = (__m512i *)(w + 16 * GROUP * 128); /* [blocks][n_tokens][16] */
+    uint64_t row_bytes = GROUP * 128;
+    struct tables t;
+    uint32_t k, s, i;
+    load_tables(&t, a->tables);
+    for (i = 0; i < a->blocks * a->n_tokens * 16; i++)
+        sums[i] = _mm512_setzero_si512();
+    for (k = 0; k < a->tiles; k += GROUP) {
+        uint32_t n = a->tiles - k < GROUP ? a->tiles - k : GROUP;
+        for (s = 0; s < a->blocks; s++) {
+            decode_tiles(&t, a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES, n, w, row_bytes,
+                         1, pair, has_b, has_c);
+            product_few(w, row_bytes, a->q + (uint64_t)k * (pair ? 128 : 64), a->q_stride,
+                        n * (pair ? 2 : 1), a->n_tokens, sums + (uint64_t)s * a->n_tokens * 16);
+        }
+    }
+    for (s = 0; s < a->blocks; s++)
+        for (i = 0; i < a->n_tokens; i++)
+            _mm512_storeu_si512(
+                a->acc + ((uint64_t)i * a->blocks + s) * 16,
+                _mm512_sub_epi32(reduce16_i32(sums + ((uint64_t)s * a->n_tokens + i) * 16),
+                                 _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[i] << 7))));
+}
+
+/* ---- many tokens ----------------------------------------------------------------------------- */
+
+/* 4 rows times n tokens over a chunk, added to out[token][out_stride]. */
+static inline __attribute__((always_inline)) void micro_many(const uint8_t *w, uint64_t row_bytes,
+                                                             const int8_t *q, uint64_t q_stride,
+                                                             uint32_t steps, const uint64_t n,
+                                                             int32_t *out, uint64_t out_stride)
+{
+    uint32_t k;
+    EACH_TOKEN(SUMS_OF)
+    EACH_TOKEN(SUMS_ZERO)
+    MICRO()
+    EACH_TOKEN(SUMS_REDUCE)
+}
+
+static void product_many(const uint8_t *w, uint64_t row_bytes, const int8_t *q, uint64_t q_stride,
+                         uint32_t steps, uint32_t n, int32_t *out, uint64_t out_stride)
+{
+    uint32_t r, t, c;
+    for (t = 0; t < n; t += c) {
+        c = n - t > 6 ? 6 : n - t;
+        for (r = 0; r < 16; r += 4) {
+            const uint8_t *x = w + r * row_bytes;
+            const int8_t *v = q + t * q_stride;
+            int32_t *y = out + t * out_stride + r;
+            switch (c) {
+            case 1:
+                micro_many(x, row_bytes, v, q_stride, steps, 1, y, out_stride);
+                break;
+            case 2:
+                micro_many(x, row_bytes, v, q_stride, steps, 2, y, out_stride);
+                break;
+            case 3:
+                micro_many(x, row_bytes, v, q_stride, steps, 3, y, out_stride);
+                break;
+            case 4:
+                micro_many(x, row_bytes, v, q_stride, steps, 4, y, out_stride);
+                break;
+            case 5:
+                micro_many(x, row_bytes, v, q_stride, steps, 5, y, out_stride);
+                break;
+            default:
+                micro_many(x, row_bytes, v, q_stride, steps, 6, y, out_stride);
+                break;
+            }
+        }
+    }
+}
+
+static inline __attribute__((always_inline)) void
+many_tokens(const struct dots_args *a, const int pair, const int has_b, const int has_c)
+{
+    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES, out_stride = (uint64_t)a->blocks * 16;
+    uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i, r;
+    uint8_t *w = a->scratch; /* [16][CHUNK + 64]: rows must not all fall into the same cache sets */
+    uint64_t row_bytes = CHUNK + 64;
+    struct tables t;
+    load_tables(&t, a->tables);
+    for (i = 0; i < a->n_tokens; i++)
+        for (r = 0; r < out_stride; r++)
+            a->acc[i * out_stride + r] = (int32_t)(0u - ((uint32_t)a->q_sums[i] << 7));
+    for (s = 0; s < a->blocks; s++)
+        for (k = 0; k < a->tiles; k += per_chunk) {
+            uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
+            decode_tiles(&t, a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES, n, w, row_bytes,
+                         0, pair, has_b, has_c);
+            product_many(w, row_bytes, a->q + (uint64_t)k * width, a->q_stride, n * (width / 64),
+                         a->n_tokens, a->acc + 16 * s, out_stride);
+        }
+}
+
+/* ---- one instance for each kind of table ----------------------------------------------------- */
+
+#define INSTANCE(fn, kind, pair, b, c)                                                             \
+    static __attribute__((noinline)) void fn##_##kind(const struct dots_args *a)                   \
+    {                                                                                              \
+        fn(a, pair, b, c);                                                                         \
+    }
+#define INSTANCES(fn)                                                                              \
+    INSTANCE(fn, pair, 1, 0, 0)                                                                    \
+    INSTANCE(fn, pair_b, 1, 1, 0)                                                                  \
+    INSTANCE(fn, pair_bc, 1, 1, 1)                                                                 \
+    INSTANCE(fn, single, 0, 0, 0)                                                                  \
+    INSTANCE(fn, single_bc, 0, 1, 1)                                                               \
+    static void fn##_any(const struct dots_args *a)                                                \
+    {                                                                                              \
+        int b = uses(a->tables->b), c = uses(a->tables->c);                                        \
+        if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)                                                   \
+            (b || c ? fn##_single_bc : fn##_single)(a);                                            \
+        else                                                                                       \
+            (c ? fn##_pair_bc : b ? fn##_pair_b : fn##_pair)(a);                                   \
+    }
+
+/* Whether a table has any term at all; the tables rule, not the scheme's number. */
+static int uses(const uint8_t table[128])
+{
+    __m512i any = _mm512_or_si512(_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64));
+    return _mm512_test_epi8_mask(any, any) != 0;
+}
+
+INSTANCES(one_token)
+INSTANCES(few_tokens)
+INSTANCES(many_tokens)
+
+static void dots_few_avx512vbmi(const struct dots_args *a)
+{
+    if (a->n_tokens == 1)
+        one_token_any(a);
+    else
+        few_tokens_any(a);
+}
+
+static int32_t sum_q_avx512vbmi(const int8_t *q, uint32_t n)
+{
+    __m512i ones = _mm512_set1_epi8(1), s0 = _mm512_setzero_si512(), s1 = s0;
+    uint32_t i;
+    for (i = 0; i < n; i += 128) {
+        s0 = dot(s0, ones, _mm512_loadu_si512(q + i));
+        s1 = dot(s1, ones, _mm512_loadu_si512(q + i + 64));
+    }
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(s0, s1));
+}
+
+void q35_cpu_install_avx512vbmi(struct kernels *k)
+{
+    k->dots_few = dots_few_avx512vbmi;
+    k->dots_many = many_tokens_any;
+    k->sum_q = sum_q_avx512vbmi;
+}

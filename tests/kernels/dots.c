@@ -1,0 +1,88 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include <stdio.h>
+#include <string.h>
+
+#include "kit.h"
+
+static const uint32_t schemes[] = {
+    Q35_SCHEME_ALT43,  Q35_SCHEME_VQ2,         Q35_SCHEME_TRELLIS,     Q35_SCHEME_TRELLIS2,
+    Q35_SCHEME_SINGLE, Q35_SCHEME(6, 1, 1, 1), Q35_SCHEME(7, 2, 0, 1), /* shapes that no scheme has
+                                                                          yet */
+};
+
+/* One call of dots_few or dots_many with fresh data. shape: tiles, blocks, tokens. */
+static void one(const struct kernels *c, const struct kernels *k, uint32_t scheme, uint32_t tiles,
+                uint32_t blocks, uint32_t n, int kind, size_t shift)
+{
+    uint32_t cols = tiles * q35_tile_cols(scheme), i;
+    uint64_t code_bytes = (uint64_t)blocks * tiles * Q35_TILE_BYTES,
+             sums = (uint64_t)n * blocks * 16;
+    uint8_t *codes = kit_alloc(code_bytes + Q35_BLOB_TAIL, 0), *packed = NULL;
+    int8_t *q = kit_alloc((uint64_t)n * cols, shift);
+    int32_t *want = kit_alloc(4 * sums, 4 * shift), *have = kit_alloc(4 * sums, 4 * shift);
+    int32_t *q_sums = kit_alloc(4 * n, 0);
+    void *scratch = kit_alloc(SCRATCH_BYTES, 0);
+    struct q35_tables t;
+    struct dots_args a = {.scheme = scheme,
+                          .tiles = tiles,
+                          .blocks = blocks,
+                          .n_tokens = n,
+                          .tables = &t,
+                          .codes = codes,
+                          .q = q,
+                          .q_stride = cols,
+                          .q_sums = q_sums,
+                          .scratch = scratch,
+                          .acc = want};
+    char what[96];
+    kit_tables(&t, scheme, kind == 2);
+    for (i = 0; i < code_bytes; i++)
+        codes[i] = (uint8_t)kit_u64();
+    for (i = 0; i < n * cols; i++)
+        q[i] = (int8_t)(kind == 1 ? (kit_below(2) ? 127 : -127) : (int)kit_below(255) - 127);
+    for (i = 0; i < n; i++) {
+        q_sums[i] = c->sum_q(q + (uint64_t)i * cols, cols);
+        if (cols % 128 == 0 && q_sums[i] != k->sum_q(q + (uint64_t)i * cols, cols))
+            kit_fail("sum_q of %u columns", cols);
+    }
+    (n <= DOTS_FEW ? c->dots_few : c->dots_many)(&a);
+    a.acc = have;
+    if (k->pack_q && n > DOTS_FEW) {
+        packed = kit_alloc(k->pack_bytes(n, cols), 0);
+        for (i = 0; i < n; i += 16)
+            k->pack_q(q, n, cols, i, 16, packed);
+        a.packed = packed;
+    }
+    (n <= DOTS_FEW ? k->dots_few : k->dots_many)(&a);
+    snprintf(what, sizeof what, "scheme %#x, %u tiles, %u blocks, %u tokens, kind %d", scheme,
+             tiles, blocks, n, kind);
+    kit_same_ints(want, have, sums, what);
+    kit_free(codes);
+    kit_free(q);
+    kit_free(want);
+    kit_free(have);
+    kit_free(q_sums);
+    kit_free(scratch);
+    kit_free(packed);
+}
+
+void test_dots(const struct kernels *c, const struct kernels *k)
+{
+    static const uint32_t units[] = {1, 2, 3, 4, 7, 8, 9, 17, 33}; /* of 128 columns */
+    static const uint32_t many[] = {9, 12, 15, 16, 17, 31, 33, 70};
+    uint32_t s, i, n;
+    kit_start("dots");
+    for (s = 0; s < sizeof schemes / sizeof *schemes; s++) {
+        for (n = 1; n <= DOTS_FEW; n++)
+            for (i = 0; i < sizeof units / sizeof *units; i++)
+                one(c, k, schemes[s], units[i] * 2 / Q35_SCHEME_WEIGHTS(schemes[s]),
+                    1 + (i + n) % DOTS_STREAMS, n, (int)(n + i) % 3, i);
+        for (n = 0; n < sizeof many / sizeof *many; n++)
+            one(c, k, schemes[s], units[(n + s) % 9] * 2 / Q35_SCHEME_WEIGHTS(schemes[s]),
+                1 + n % 3, many[n], (int)n % 3, n);
+    }
+    one(c, k, Q35_SCHEME_TRELLIS, 3, 1, DOTS_MANY, 0, 0);
+    one(c, k, Q35_SCHEME_TRELLIS, 1040, 1, 2, 1, 0); /* K = 133,120, all extremes */
+    one(c, k, Q35_SCHEME_TRELLIS, 1040, 1, 9, 1, 0);
+}
