@@ -43,6 +43,8 @@ struct q35_config {
     char *api_key_file; /* NULL: no keys */
     char *cors_origins; /* NULL: none */
     uint32_t max_queue, drain_seconds, header_seconds;
+    uint32_t body_seconds, idle_seconds, stall_seconds; /* limits on slow clients */
+    uint32_t max_connections, max_body_kib;
     char *log_level;
     /* [model] */
     char *model_path; /* relative to the INI's folder */

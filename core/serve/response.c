@@ -1,0 +1,186 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/serve/conn.h"
+#include "core/serve/server.h"
+
+/* Output that the socket did not take at once; owns its text. */
+struct pending_write {
+    uv_write_t req;
+    struct q35_conn *conn;
+    char *data;
+};
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct pending_write *w = req->data;
+    struct q35_conn *c = w->conn;
+    free(w->data);
+    free(w);
+    if (c->state == Q35_CONN_CLOSED)
+        return;
+    c->progress_ns = q35_now_ns();
+    if (status < 0)
+        q35_conn_close(c);
+    else if (c->in.len && c->state < Q35_CONN_BUSY)
+        q35_conn_pump(c); /* it had to wait for room in the output */
+}
+
+/* Hands c->out from `done` on to libuv. */
+static void queue_write(struct q35_conn *c, size_t done)
+{
+    struct pending_write *w = malloc(sizeof(*w));
+    uv_buf_t buf;
+    if (!w) {
+        q35_conn_close(c);
+        return;
+    }
+    buf = uv_buf_init(c->out.data + done, (unsigned)(c->out.len - done));
+    w->data = c->out.data;
+    w->conn = c;
+    w->req.data = w;
+    memset(&c->out, 0, sizeof(c->out));
+    if (uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp) == 0)
+        c->progress_ns = q35_now_ns();
+    if (uv_write(&w->req, (uv_stream_t *)&c->tcp, &buf, 1, on_written) != 0) {
+        free(w->data);
+        free(w);
+        q35_conn_close(c);
+    }
+}
+
+void q35_conn_flush(struct q35_conn *c)
+{
+    uv_stream_t *stream = (uv_stream_t *)&c->tcp;
+    size_t done = 0;
+    if (c->state == Q35_CONN_CLOSED || c->out.len == 0)
+        return;
+    if (c->out.failed || c->out.len > UINT32_MAX) {
+        q35_conn_close(c);
+        return;
+    }
+    if (uv_stream_get_write_queue_size(stream) == 0) {
+        uv_buf_t buf = uv_buf_init(c->out.data, (unsigned)c->out.len);
+        int n = uv_try_write(stream, &buf, 1);
+        if (n < 0 && n != UV_EAGAIN) {
+            q35_conn_close(c);
+            return;
+        }
+        done = n > 0 ? (size_t)n : 0;
+    }
+    if (done == c->out.len)
+        q35_str_clear(&c->out); /* a stream keeps its buffer */
+    else
+        queue_write(c, done);
+    if (!c->streaming)
+        q35_str_fini(&c->out);
+}
+
+static void add_head(struct q35_conn *c, int status, const char *type, const char *extra)
+{
+    bool keep = c->keep_alive && c->server->phase < Q35_PHASE_DRAINING;
+    c->keep_alive = keep;
+    if (status < (int)Q35_COUNT(c->server->metrics.http_codes))
+        c->server->metrics.http_codes[status]++;
+    q35_str_addf(&c->out, "HTTP/1.1 %d %s\r\nServer: q35d\r\nConnection: %s\r\n", status,
+                 q35_http_reason(status), keep ? "keep-alive" : "close");
+    if (type)
+        q35_str_addf(&c->out, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n", type);
+    if (c->cors)
+        q35_str_addf(&c->out, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n", c->cors);
+    q35_str_addz(&c->out, extra);
+}
+
+void q35_conn_reply(struct q35_conn *c, int status, const char *type, const char *extra,
+                    const char *body, size_t len)
+{
+    if (c->state == Q35_CONN_CLOSED)
+        return;
+    add_head(c, status, type, extra);
+    if (status != 204)
+        q35_str_addf(&c->out, "Content-Length: %zu\r\n", len);
+    q35_str_addz(&c->out, "\r\n");
+    if (!q35_conn_is_head(c))
+        q35_str_add(&c->out, body, len);
+    q35_conn_done(c);
+    q35_conn_pump(c);
+}
+
+void q35_conn_reply_str(struct q35_conn *c, const char *type, struct q35_str *body)
+{
+    struct q35_api_error e;
+    if (!body->failed) {
+        q35_conn_reply(c, 200, type, "", body->data ? body->data : "", body->len);
+    } else {
+        q35_api_fail(&e, 500, NULL, NULL, "out of memory");
+        q35_conn_error(c, &e);
+    }
+    q35_str_fini(body);
+}
+
+void q35_conn_error(struct q35_conn *c, const struct q35_api_error *e)
+{
+    struct q35_str body = {0}, extra = {0};
+    q35_api_error_json(e, &body);
+    if (e->retry_after)
+        q35_str_addf(&extra, "Retry-After: %u\r\n", e->retry_after);
+    if (e->status == 401) /* the page is for browsers, which ask for a Basic password */
+        q35_str_addf(&extra, "WWW-Authenticate: %s realm=\"q35\"\r\n",
+                     c->url.data && strcmp(c->url.data, "/") == 0 ? "Basic" : "Bearer");
+    if (e->status == 405)
+        q35_str_addf(&extra, "Allow: %s%s\r\n", c->allow,
+                     strcmp(c->allow, "GET") == 0 ? ", HEAD" : "");
+    if (body.failed || extra.failed)
+        q35_conn_close(c);
+    else
+        q35_conn_reply(c, e->status, "application/json", extra.data ? extra.data : "", body.data,
+                       body.len);
+    q35_str_fini(&body);
+    q35_str_fini(&extra);
+}
+
+void q35_conn_stream_begin(struct q35_conn *c)
+{
+    c->streaming = true;
+    c->chunked = c->parser.http_minor >= 1;
+    if (!c->chunked)
+        c->keep_alive = false;
+    c->deadline_ns = 0;
+    add_head(c, 200, "text/event-stream", "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n");
+    q35_str_addz(&c->out, c->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
+    q35_server_mark_dirty(c->server, c);
+}
+
+void q35_conn_stream_data(struct q35_conn *c, const char *data, size_t len)
+{
+    size_t unsent;
+    if (c->state == Q35_CONN_CLOSED || len == 0)
+        return;
+    unsent = c->out.len + uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp);
+    if (unsent > Q35_STREAM_BYTES) {
+        c->server->metrics.stalled++;
+        q35_log(Q35_LOG_INFO, "dropped a client that does not read its stream");
+        q35_conn_close(c);
+        return;
+    }
+    if (c->chunked)
+        q35_str_addf(&c->out, "%zx\r\n", len);
+    q35_str_add(&c->out, data, len);
+    if (c->chunked)
+        q35_str_add(&c->out, "\r\n", 2);
+    q35_server_mark_dirty(c->server, c);
+}
+
+void q35_conn_stream_end(struct q35_conn *c)
+{
+    if (c->state == Q35_CONN_CLOSED)
+        return;
+    if (c->chunked)
+        q35_str_addz(&c->out, "0\r\n\r\n");
+    c->streaming = false;
+    q35_conn_flush(c);
+    q35_conn_done(c);
+    q35_conn_pump(c);
+}

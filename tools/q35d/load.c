@@ -1,0 +1,107 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "tools/q35d/load.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct q35d_loaded {
+    struct q35_registry *registry;
+    struct q35_model *model;
+    struct q35_plan *plan;
+    struct q35_engine *engine;
+    struct q35_tokenizer *tokenizer;
+    struct q35_chat *chat;
+};
+
+struct q35d_loaded *q35d_loaded_create(void)
+{
+    return calloc(1, sizeof(struct q35d_loaded));
+}
+
+static enum q35_status load_text(struct q35d_loaded *l, struct q35_error *err)
+{
+    const char *chat;
+    enum q35_status st;
+    if (!q35_model_gguf(l->model))
+        return q35_fail(err, Q35_E_CONFIG, "this model has no tokenizer");
+    st = q35_tokenizer_from_gguf(&l->tokenizer, q35_model_gguf(l->model), err);
+    if (st != Q35_OK)
+        return st;
+    chat = q35_tokenizer_chat_template(l->tokenizer);
+    return chat ? q35_chat_create(&l->chat, chat, err) : Q35_OK;
+}
+
+/* All that -t checks; the engine's upload is what is left. */
+static enum q35_status prepare(struct q35d_loaded *l, const struct q35_config *config,
+                               struct q35_error *err)
+{
+    enum q35_status st;
+    if (!config->model_path)
+        return q35_fail(err, Q35_E_CONFIG, "%s: [model] has no path", config->path);
+    st = q35_model_open(&l->model, config->model_path, err);
+    if (st == Q35_OK)
+        st = load_text(l, err);
+    if (st != Q35_OK) {
+        q35_error_prefix(err, "%s", config->model_path);
+        return st;
+    }
+    st = q35_registry_create(&l->registry, config, err);
+    if (st == Q35_OK)
+        st = q35_plan_create(&l->plan, config, l->model, l->registry, NULL, err);
+    return st;
+}
+
+static const char *model_name(const struct q35d_loaded *l, const struct q35_config *config)
+{
+    const char *file = strrchr(config->model_path, '/');
+    if (config->model_name)
+        return config->model_name;
+    if (q35_model_params(l->model)->name[0])
+        return q35_model_params(l->model)->name;
+    return file ? file + 1 : config->model_path;
+}
+
+enum q35_status q35d_load(void *user, const struct q35_config *config, struct q35_serve_model *out,
+                          struct q35_error *err)
+{
+    struct q35d_loaded *l = user;
+    enum q35_status st = prepare(l, config, err);
+    if (st == Q35_OK)
+        st = q35_engine_create(&l->engine, config, l->model, l->registry, l->plan, err);
+    if (st != Q35_OK)
+        return st;
+    snprintf(out->name, sizeof(out->name), "%s", model_name(l, config));
+    out->engine = l->engine;
+    out->tokenizer = l->tokenizer;
+    out->chat = l->chat;
+    out->plan = l->plan;
+    out->registry = l->registry;
+    out->context = q35_engine_context(config, l->model);
+    return Q35_OK;
+}
+
+enum q35_status q35d_check(struct q35d_loaded *l, const struct q35_config *config,
+                           struct q35_error *err)
+{
+    enum q35_status st = prepare(l, config, err);
+    char *text = st == Q35_OK ? q35_plan_text(l->plan, l->registry, false) : NULL;
+    if (text)
+        fputs(text, stdout);
+    free(text);
+    return st;
+}
+
+void q35d_loaded_destroy(struct q35d_loaded *l)
+{
+    if (!l)
+        return;
+    q35_engine_destroy(l->engine);
+    q35_plan_destroy(l->plan);
+    q35_registry_destroy(l->registry);
+    q35_chat_destroy(l->chat);
+    q35_tokenizer_destroy(l->tokenizer);
+    q35_model_close(l->model);
+    free(l);
+}
