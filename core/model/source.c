@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "core/model/roles.h"
 #include "core/model/source_internal.h"
 
 /* ---- raw tensors -------------------------------------------------------------------------- */
@@ -97,53 +98,6 @@ enum q35_status q35_params_check(const struct q35_params *p, const char *path,
 
 /* ---- roles -------------------------------------------------------------------------------- */
 
-enum dim { DIM_ONE, DIM_MODEL, DIM_FFN, DIM_Q, DIM_KV, DIM_HEAD, DIM_VOCAB };
-
-static uint32_t dim_size(const struct q35_params *p, enum dim d)
-{
-    switch (d) {
-    case DIM_MODEL:
-        return p->d_model;
-    case DIM_FFN:
-        return p->d_ffn;
-    case DIM_Q:
-        return p->n_heads * p->head_dim;
-    case DIM_KV:
-        return p->n_kv_heads * p->head_dim;
-    case DIM_HEAD:
-        return p->head_dim;
-    case DIM_VOCAB:
-        return p->vocab;
-    default:
-        return 1;
-    }
-}
-
-/* Names are printf patterns of the layer. Rows ONE: a vector. */
-struct role {
-    uint32_t role;
-    enum dim rows, cols;
-    const char *gguf, *hf;
-};
-
-static const struct role roles[] = {
-    {Q35_ROLE_ATTN_NORM, DIM_ONE, DIM_MODEL, "attn_norm.weight", "input_layernorm.weight"},
-    {Q35_ROLE_Q, DIM_Q, DIM_MODEL, "attn_q.weight", "self_attn.q_proj.weight"},
-    {Q35_ROLE_K, DIM_KV, DIM_MODEL, "attn_k.weight", "self_attn.k_proj.weight"},
-    {Q35_ROLE_V, DIM_KV, DIM_MODEL, "attn_v.weight", "self_attn.v_proj.weight"},
-    {Q35_ROLE_O, DIM_MODEL, DIM_Q, "attn_output.weight", "self_attn.o_proj.weight"},
-    {Q35_ROLE_Q_BIAS, DIM_ONE, DIM_Q, "attn_q.bias", "self_attn.q_proj.bias"},
-    {Q35_ROLE_K_BIAS, DIM_ONE, DIM_KV, "attn_k.bias", "self_attn.k_proj.bias"},
-    {Q35_ROLE_V_BIAS, DIM_ONE, DIM_KV, "attn_v.bias", "self_attn.v_proj.bias"},
-    {Q35_ROLE_O_BIAS, DIM_ONE, DIM_MODEL, "attn_output.bias", "self_attn.o_proj.bias"},
-    {Q35_ROLE_Q_NORM, DIM_ONE, DIM_HEAD, "attn_q_norm.weight", "self_attn.q_norm.weight"},
-    {Q35_ROLE_K_NORM, DIM_ONE, DIM_HEAD, "attn_k_norm.weight", "self_attn.k_norm.weight"},
-    {Q35_ROLE_FFN_NORM, DIM_ONE, DIM_MODEL, "ffn_norm.weight", "post_attention_layernorm.weight"},
-    {Q35_ROLE_GATE, DIM_FFN, DIM_MODEL, "ffn_gate.weight", "mlp.gate_proj.weight"},
-    {Q35_ROLE_UP, DIM_FFN, DIM_MODEL, "ffn_up.weight", "mlp.up_proj.weight"},
-    {Q35_ROLE_DOWN, DIM_MODEL, DIM_FFN, "ffn_down.weight", "mlp.down_proj.weight"},
-};
-
 /* One tensor that holds several roles, row after row (Phi-3). */
 struct fusion {
     const char *gguf, *hf;
@@ -233,23 +187,15 @@ static void layer_name(const struct q35_source *s, uint32_t layer, const char *g
         snprintf(out, size, "blk.%u.%s", layer, gguf);
 }
 
-static const struct role *role_find(uint32_t role)
-{
-    size_t i = 0;
-    while (roles[i].role != role)
-        i++;
-    return &roles[i];
-}
-
 /* If the layer has the fused tensor, takes its parts. GGUF calls Phi-3's gate and up together
  * "ffn_up": it is the fused one when there is no gate. */
 static enum q35_status resolve_fusion(struct q35_source *s, uint32_t layer, const struct fusion *f,
                                       struct q35_error *err)
 {
     struct q35_source_tensor *slots = s->layers + (size_t)layer * Q35_ROLE_COUNT;
-    const struct role *first_role = role_find(f->roles[0]);
+    const struct q35_role_info *first_role = &q35_role_infos[f->roles[0]];
     uint32_t i, first = 0, total = 0, cols;
-    bool vector = first_role->rows == DIM_ONE;
+    bool vector = first_role->rows == Q35_DIM_ONE;
     enum q35_status st;
     struct raw_tensor *t;
     char name[160];
@@ -261,14 +207,14 @@ static enum q35_status resolve_fusion(struct q35_source *s, uint32_t layer, cons
     if (!t)
         return Q35_OK;
     for (i = 0; i < f->count; i++) {
-        const struct role *r = role_find(f->roles[i]);
-        total += dim_size(&s->params, vector ? r->cols : r->rows);
+        const struct q35_role_info *r = &q35_role_infos[f->roles[i]];
+        total += q35_dim_size(&s->params, vector ? r->cols : r->rows);
     }
-    cols = dim_size(&s->params, first_role->cols);
+    cols = q35_dim_size(&s->params, first_role->cols);
     st = vector ? check_shape(s, t, 1, total, err) : check_shape(s, t, total, cols, err);
     for (i = 0; i < f->count && st == Q35_OK; i++) {
-        const struct role *r = role_find(f->roles[i]);
-        uint32_t n = dim_size(&s->params, vector ? r->cols : r->rows);
+        const struct q35_role_info *r = &q35_role_infos[f->roles[i]];
+        uint32_t n = q35_dim_size(&s->params, vector ? r->cols : r->rows);
         st = take(s, t, first, vector ? 1 : n, vector ? n : cols, &slots[r->role], err);
         first += n;
     }
@@ -283,17 +229,17 @@ static enum q35_status resolve_layer(struct q35_source *s, uint32_t layer, struc
     size_t i;
     for (i = 0; i < Q35_COUNT(fusions) && st == Q35_OK; i++)
         st = resolve_fusion(s, layer, &fusions[i], err);
-    for (i = 0; i < Q35_COUNT(roles) && st == Q35_OK; i++) {
-        const struct role *r = &roles[i];
-        uint32_t rows = dim_size(&s->params, r->rows), cols = dim_size(&s->params, r->cols);
+    for (i = 0; i < Q35_ROLE_INFO_COUNT && st == Q35_OK; i++) {
+        const struct q35_role_info *r = &q35_role_infos[i];
+        uint32_t rows = q35_dim_size(&s->params, r->rows), cols = q35_dim_size(&s->params, r->cols);
         struct raw_tensor *t;
-        if (slots[r->role].data)
+        if (!r->per_layer || slots[r->role].data)
             continue;
         layer_name(s, layer, r->gguf, r->hf, name, sizeof(name));
         t = q35_source_find(s, name);
         if (!t && !role_required(s, r->role))
             continue;
-        if (!t && r->rows == DIM_ONE)
+        if (!t && r->rows == Q35_DIM_ONE)
             return q35_fail(err, Q35_E_FORMAT, "%s: tensor %s of shape [%u] is missing", s->path,
                             name, cols);
         if (!t)
