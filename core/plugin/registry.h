@@ -32,7 +32,9 @@ struct q35_device_entry {
     struct q35_plugin_entry *plugin;
     uint32_t index; /* of the plugin */
     struct q35_device_info info;
-    struct q35_device *dev; /* NULL until opened */
+    struct q35_device *dev;   /* NULL until opened */
+    double speed;             /* bytes of weights per second at one token, as the planner found */
+    double speed_layer_bytes; /* with a layer of so many bytes; 0: not measured yet */
 };
 
 struct q35_registry {

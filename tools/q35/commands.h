@@ -7,6 +7,7 @@
 
 #define Q35_COMMANDS(X)                                                                            \
     X(run)                                                                                         \
+    X(plan)                                                                                        \
     X(devices)                                                                                     \
     X(bench_accuracy)
 
