@@ -50,6 +50,12 @@ static const struct q35_key backend_keys[] = {
     {"backend", "sha256", Q35_KEY_STRING, AT_BACKEND(sha256), 0, 0, NULL, NULL},
 };
 
+const struct q35_key *q35_config_keys(uint32_t *count)
+{
+    *count = (uint32_t)Q35_COUNT(keys);
+    return keys;
+}
+
 struct loader {
     struct q35_config *c;
     const char *name;    /* of the file */
