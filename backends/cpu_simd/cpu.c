@@ -59,7 +59,9 @@ unsigned q35_cpu_features(void)
         return f;
     if (has(b7, 16) && has(b7, 30) && has(b7, 31) && has(b7, 17))
         f |= CPU_AVX512;
-    if ((f & CPU_AVX512) && has(c7, 1) && has(c7, 11) && has(c7, 8))
+    if ((f & CPU_AVX512) && has(c7, 11))
+        f |= CPU_AVX512VNNI;
+    if ((f & CPU_AVX512VNNI) && has(c7, 1) && has(c7, 8))
         f |= CPU_AVX512VBMI;
     if ((f & CPU_AVX512VBMI) && has(d7, 24) && has(d7, 25) && (x & XCR0_AMX) == XCR0_AMX &&
         amx_granted())

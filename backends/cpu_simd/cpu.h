@@ -11,13 +11,14 @@
 /* Each bit includes what the operating system must save (XCR0) and everything the kernels of that
  * variant use beside the instructions that name it. */
 enum cpu_feature {
-    CPU_AVX2 = 1,       /* AVX2, FMA, F16C */
-    CPU_AVXVNNI = 2,    /* AVX-VNNI */
-    CPU_AVX512 = 4,     /* F, BW, VL, DQ */
-    CPU_AVX512VBMI = 8, /* VBMI, VNNI, GFNI */
-    CPU_AMX = 16,       /* AMX-TILE, AMX-INT8, granted to this process */
-    CPU_NEON = 32,
-    CPU_DOTPROD = 64
+    CPU_AVX2 = 1,    /* AVX2, FMA, F16C */
+    CPU_AVXVNNI = 2, /* AVX-VNNI */
+    CPU_AVX512 = 4,  /* F, BW, VL, DQ */
+    CPU_AVX512VNNI = 8,
+    CPU_AVX512VBMI = 16, /* VBMI, VNNI, GFNI */
+    CPU_AMX = 32,        /* AMX-TILE, AMX-INT8, granted to this process */
+    CPU_NEON = 64,
+    CPU_DOTPROD = 128
 };
 
 unsigned q35_cpu_features(void);

@@ -8,7 +8,10 @@
 const struct variant q35_cpu_variants[] = {
     {"scalar", "plain C", 0, q35_cpu_install_c},
 #if defined(__x86_64__)
+    {"avx2", "AVX2", CPU_AVX2, q35_cpu_install_avx2},
+    {"avxvnni", "AVX-VNNI", CPU_AVXVNNI, q35_cpu_install_avxvnni},
     {"avx512", "AVX-512", CPU_AVX512, q35_cpu_install_avx512},
+    {"avx512vnni", "AVX-512 VNNI", CPU_AVX512VNNI, q35_cpu_install_avx512vnni},
     {"avx512vbmi", "AVX-512 VBMI", CPU_AVX512VBMI, q35_cpu_install_avx512vbmi},
 #endif
 };

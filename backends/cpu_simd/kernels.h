@@ -96,6 +96,7 @@ void q35_cpu_install_c(struct kernels *k);
 void q35_cpu_install_avx2(struct kernels *k);
 void q35_cpu_install_avxvnni(struct kernels *k);
 void q35_cpu_install_avx512(struct kernels *k);
+void q35_cpu_install_avx512vnni(struct kernels *k);
 void q35_cpu_install_avx512vbmi(struct kernels *k);
 void q35_cpu_install_amx(struct kernels *k);
 void q35_cpu_install_neon(struct kernels *k);

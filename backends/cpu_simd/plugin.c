@@ -17,7 +17,7 @@
 static const struct q35_option_spec option_specs[] = {
     {"threads", "int", "threads that compute, 0 for one on each CPU this process may use", "0"},
     {"pin", "enum:none|cores", "whether each thread stays on one CPU", "none"},
-    {"isa", "enum:auto|scalar|avx2|avxvnni|avx512|avx512vbmi|amx|neon|dotprod",
+    {"isa", "enum:auto|scalar|avx2|avxvnni|avx512|avx512vnni|avx512vbmi|amx|neon|dotprod",
      "newest instruction set to use", "auto"},
 };
 

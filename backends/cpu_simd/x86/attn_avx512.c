@@ -154,7 +154,7 @@ static void attn_merge_avx512(struct q35_attn_state *st, float *o, struct q35_at
     float a = q35_exp(st->m - m), c = q35_exp(sb.m - m);
     __m512 va = _mm512_set1_ps(a), vc = _mm512_set1_ps(c);
     uint32_t d;
-    st->l = _mm_cvtss_f32(_mm_fmadd_ss(_mm_set_ss(sb.l), _mm_set_ss(c), _mm_set_ss(st->l * a)));
+    st->l = fmaf(sb.l, c, st->l * a);
     for (d = 0; d + 16 <= head_dim; d += 16)
         _mm512_storeu_ps(o + d, _mm512_fmadd_ps(_mm512_loadu_ps(ob + d), vc,
                                                 _mm512_mul_ps(_mm512_loadu_ps(o + d), va)));

@@ -10,6 +10,7 @@
 
 struct kernels;
 void q35_cpu_install_avx512_attn(struct kernels *k);
+void q35_cpu_install_avx512_dots(struct kernels *k);
 
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")

@@ -256,4 +256,5 @@ void q35_cpu_install_avx512(struct kernels *k)
     k->swiglu = swiglu_avx512;
     k->add = add_avx512;
     q35_cpu_install_avx512_attn(k);
+    q35_cpu_install_avx512_dots(k);
 }
