@@ -1,0 +1,466 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* The timeline, cancelling, threads, and arguments that must be refused. */
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "core/verify/kit.h"
+
+static const uint64_t second = 1000000000u;
+
+static bool poll_is(struct vfy *v, uint64_t want, const char *when)
+{
+    uint64_t got = UINT64_MAX;
+    if (!vfy_ok(v, VFY_CALL(&v->d, poll, v->d.dev, &got, &v->err), VFY_TIME_ONCE, "poll"))
+        return false;
+    EXPECT(v, got == want, VFY_TIME_ONCE, "%s poll gives %llu instead of %llu", when,
+           (unsigned long long)got, (unsigned long long)want);
+    return true;
+}
+
+/* Values that no submit has must not complete. */
+static bool future_waits(struct vfy *v, uint64_t beyond)
+{
+    uint64_t start = q35_now_ns();
+    enum q35_status st = VFY_CALL(&v->d, wait, v->d.dev, v->d.signal + beyond, 20000000, &v->err);
+    EXPECT(v, st, VFY_TIME_ONCE, "value %llu has completed, but the last submit was %llu",
+           (unsigned long long)(v->d.signal + beyond), (unsigned long long)v->d.signal);
+    EXPECT(v, q35_now_ns() - start >= 15000000, VFY_WAIT,
+           "wait gave up before its 20 ms had passed");
+    return vfy_refused(v, st, Q35_E_TIMEOUT, VFY_WAIT, "a wait for a value of the future") &&
+           vfy_refused(v, VFY_CALL(&v->d, wait, v->d.dev, v->d.signal + beyond, 0, &v->err),
+                       Q35_E_TIMEOUT, VFY_WAIT, "a wait of 0 ns for a value of the future");
+}
+
+static bool submit_one(struct vfy *v, struct vfy_rig *r, uint32_t position, bool cancel_first)
+{
+    struct q35_token t[1];
+    float out[100];
+    struct vfy_job job = {r->w, r->kv, 0, r->m->layer_count, t, 1, NULL, 0, out, sizeof(out)};
+    enum q35_status st;
+    vfy_tokens(t, 1, 0, position, r->m->shape.vocab, true, &v->rng);
+    if (cancel_first)
+        VFY_CALL(&v->d, cancel, v->d.dev, v->d.signal + 1, &v->err);
+    st = vfy_run(&v->d, &job, &v->err);
+    if (st == Q35_E_CANCELLED && cancel_first)
+        return true;
+    return vfy_ok(v, st, VFY_TIME_ONCE, "a run of one token");
+}
+
+bool vfy_check_timeline(struct vfy *v)
+{
+    struct vfy_rig r;
+    uint64_t values[90];
+    uint32_t i, n = Q35_COUNT(values), round;
+    struct q35_token t[1];
+    float out[100];
+    struct vfy_job job;
+
+    if (!vfy_open(v) || !vfy_rig_any(v, &r, 2, 256) || !poll_is(v, 0, "before any submit"))
+        return false;
+    if (!future_waits(v, 1))
+        return false;
+    for (i = 0; i < n; i++) {
+        v->d.signal += vfy_below(&v->rng, 5) * 1000; /* ascending, not adjacent */
+        if (!submit_one(v, &r, i, false) || !poll_is(v, v->d.signal, "after a completed submit"))
+            return false;
+        values[i] = v->d.signal;
+    }
+    if (!future_waits(v, 1) || !future_waits(v, 1000000))
+        return false;
+    for (round = 0; round < 2; round++)
+        for (i = n - 64; i < n; i++) {
+            uint32_t k = round ? i : n - 64 + (i * 37) % 64;
+            if (!vfy_ok(v, VFY_CALL(&v->d, wait, v->d.dev, values[k], 0, &v->err), VFY_TIME_KEEP,
+                        "asking again for one of the last 64 results"))
+                return false;
+        }
+    /* Values that do not ascend are refused and change nothing. */
+    vfy_tokens(t, 1, 0, n, r.m->shape.vocab, true, &v->rng);
+    job = (struct vfy_job){r.w, r.kv, 0, r.m->layer_count, t, 1, NULL, 0, out, sizeof(out)};
+    for (i = 0; i < 3; i++) {
+        uint64_t last = v->d.signal;
+        v->d.signal = i == 0 ? last - 1 : i == 1 ? values[3] - 1 : UINT64_MAX; /* then 0 */
+        if (!vfy_refused(v, vfy_submit(&v->d, &job, &v->err), 0, VFY_TIME_ASCENDING,
+                         "a submit whose value does not ascend"))
+            return false;
+        v->d.signal = last;
+        if (!poll_is(v, last, "after a refused submit"))
+            return false;
+    }
+    if (!submit_one(v, &r, n, false))
+        return false;
+    vfy_rig_close(v, &r);
+    vfy_close(v);
+    return true;
+}
+
+/* ---- cancel -------------------------------------------------------------------------------- */
+
+struct canceller {
+    struct vfy *v;
+    uint64_t value;
+    uint32_t after_us;
+};
+
+static void *cancel_later(void *user)
+{
+    struct canceller *c = user;
+    const struct timespec ts = {0, (long)c->after_us * 1000};
+    struct q35_error err = Q35_ERROR_INIT;
+    nanosleep(&ts, NULL);
+    c->v->entry.api.cancel(c->v->d.dev, c->value, &err);
+    return NULL;
+}
+
+/* A prefill that is cancelled at some moment, then retried; both ends must be right. */
+static bool cancel_round(struct vfy *v, struct vfy_rig *r, uint32_t position, uint32_t n,
+                         uint32_t after_us, uint32_t *cancelled, uint64_t *run_ns)
+{
+    struct q35_token t[128];
+    float *out = malloc((uint64_t)n * 100 * sizeof(float));
+    struct vfy_job job = {
+        r->w, r->kv, 0, r->m->layer_count, t, n, NULL, 0, out, (uint64_t)n * 100 * sizeof(float)};
+    struct canceller c = {v, v->d.signal + 1, after_us};
+    pthread_t thread;
+    enum q35_status st, again;
+    uint64_t start = q35_now_ns();
+
+    if (!out)
+        return vfy_skip(v, "the kit has no memory");
+    vfy_tokens(t, n, 0, position, r->m->shape.vocab, true, &v->rng);
+    if (pthread_create(&thread, NULL, cancel_later, &c))
+        return vfy_skip(v, "the kit has no thread");
+    st = vfy_run(&v->d, &job, &v->err);
+    *run_ns = q35_now_ns() - start;
+    pthread_join(thread, NULL);
+    EXPECT(v, st == Q35_OK || st == Q35_E_CANCELLED, VFY_CANCEL,
+           "a cancelled run ended with \"%s\": %s", q35_status_text((int)st), v->err.message);
+    *cancelled += st == Q35_E_CANCELLED;
+    again = VFY_CALL(&v->d, wait, v->d.dev, v->d.signal, 0, &v->err);
+    EXPECT(v, again == st, VFY_TIME_KEEP, "a run's result was \"%s\" and is now \"%s\"",
+           q35_status_text((int)st), q35_status_text((int)again));
+    v->err = (struct q35_error)Q35_ERROR_INIT;
+    free(out);
+    return vfy_rig_step(v, r, t, n, VFY_KV_REWRITE, "the retry of a cancelled run");
+}
+
+bool vfy_check_cancel(struct vfy *v)
+{
+    struct vfy_shape s = vfy_shape_small();
+    struct vfy_rig r;
+    uint32_t i, n, cancelled = 0, rounds = v->quick ? 6 : 16, position = 0;
+    uint64_t full = 0, ns = 0;
+    bool supported;
+
+    s.decoders = 8;
+    if (!vfy_open(v) || !vfy_rig_open(v, &r, &s, v->seed, 2, 4096, &supported) || !supported)
+        return supported;
+    n = v->info.max_batch < 48 ? v->info.max_batch : 48;
+    VFY_CALL(&v->d, cancel, v->d.dev, 0, &v->err); /* nothing to cancel: harmless */
+    if (!vfy_rig_feed(v, &r, 0, 0, 5, VFY_CANCEL, "a run after cancel(0)"))
+        return false;
+    position = 5;
+    if (!cancel_round(v, &r, position, n, 500000, &cancelled, &full)) /* far too late */
+        return false;
+    position += n;
+    for (i = 0; i < rounds; i++) {
+        uint32_t after = (uint32_t)(full / 1000 * i / rounds);
+        if (!cancel_round(v, &r, position, n, after < 400000 ? after : 400000, &cancelled, &ns))
+            return false;
+        position += n;
+        if (position + n > 3800) {
+            VFY_CALL(&v->d, kv_truncate, r.kv, 0, 0, &v->err);
+            vfy_oracle_truncate(r.o, 0, 0);
+            position = 0;
+        }
+    }
+    /* A cancel of what has completed must not reach later submits. */
+    VFY_CALL(&v->d, cancel, v->d.dev, v->d.signal, &v->err);
+    if (!vfy_rig_feed(v, &r, 0, position, 3, VFY_CANCEL,
+                      "a run after the cancel of an earlier one"))
+        return false;
+    vfy_note(v, "%u of %u runs ended early, a full one takes %.1f ms", cancelled, rounds + 1,
+             (double)full * 1e-6);
+    vfy_rig_close(v, &r);
+    vfy_close(v);
+    return true;
+}
+
+/* ---- threads ------------------------------------------------------------------------------- */
+
+struct prober {
+    struct vfy *v;
+    const struct vfy_model *m;
+    atomic_bool stop;
+    _Atomic uint64_t submitted; /* the highest value that may complete */
+    char finding[VFY_TEXT];     /* of this thread; reported when joined */
+};
+
+static void probe_finding(struct prober *p, const char *text, unsigned long long value)
+{
+    if (!p->finding[0])
+        snprintf(p->finding, sizeof(p->finding), "%s (%llu)", text, value);
+}
+
+static void *probe(void *user)
+{
+    struct prober *p = user;
+    const struct q35_plugin *api = &p->v->entry.api;
+    struct q35_device *dev = p->v->d.dev;
+    struct q35_error err = Q35_ERROR_INIT;
+    uint64_t last = 0, now = 0, turn = 0;
+    while (!atomic_load(&p->stop)) {
+        uint64_t limit;
+        if (api->poll(dev, &now, &err))
+            probe_finding(p, "poll failed during a run", now);
+        limit = atomic_load(&p->submitted);
+        if (now < last)
+            probe_finding(p, "poll went backwards", now);
+        if (now > limit)
+            probe_finding(p, "poll is ahead of every submit", now);
+        last = now;
+        if (now && api->wait(dev, now, 0, &err))
+            probe_finding(p, "wait for a value that poll gave failed during a run", now);
+        if (api->wait(dev, limit + 1000000, 1000, &err) != Q35_E_TIMEOUT)
+            probe_finding(p, "wait for a value of the future did not time out", limit + 1000000);
+        if (turn % 4 == 0) {
+            struct q35_device_info info = {.size = sizeof(info)};
+            struct q35_plan_result plan = {.size = sizeof(plan)};
+            struct q35_plan_request request = {.size = sizeof(request),
+                                               .layer_count = p->m->layer_count,
+                                               .layer_stride = sizeof(struct q35_layer),
+                                               .max_batch = 1,
+                                               .max_sequences = 1,
+                                               .kv_tokens = 64,
+                                               .layers = p->m->layers};
+            uint32_t count = 0;
+            if (api->supports(dev, &p->m->layers[turn / 4 % p->m->layer_count], &err))
+                probe_finding(p, "supports failed during a run", turn);
+            if (api->plan(dev, &request, &plan, &err))
+                probe_finding(p, "plan failed during a run", turn);
+            if (api->enumerate(&p->v->entry.host, &p->v->entry.options, &count, &err) ||
+                api->device_info(&p->v->entry.host, &p->v->entry.options, p->v->device, &info,
+                                 &err))
+                probe_finding(p, "enumerate or device_info failed during a run", turn);
+        }
+        turn++;
+    }
+    return NULL;
+}
+
+bool vfy_check_threads(struct vfy *v)
+{
+    struct prober probers[2];
+    pthread_t threads[2];
+    struct vfy_rig r;
+    uint32_t i, rounds = v->quick ? 30 : 100;
+    bool fine = true;
+
+    if (!vfy_open(v) || !vfy_rig_any(v, &r, 2, 2048) ||
+        !vfy_rig_feed(v, &r, 0, 0, 4, VFY_THREADS, "a run"))
+        return false;
+    for (i = 0; i < 2; i++) {
+        memset(&probers[i], 0, sizeof(probers[i]));
+        probers[i].v = v;
+        probers[i].m = r.m;
+        atomic_store(&probers[i].submitted, v->d.signal + 1);
+        if (pthread_create(&threads[i], NULL, probe, &probers[i]))
+            return vfy_skip(v, "the kit has no threads");
+    }
+    for (i = 0; fine && i < rounds; i++) {
+        atomic_store(&probers[0].submitted, v->d.signal + 1);
+        atomic_store(&probers[1].submitted, v->d.signal + 1);
+        fine = vfy_rig_feed(v, &r, 0, 4 + 10 * i, 10, VFY_THREADS,
+                            "a run while other threads poll and wait");
+    }
+    for (i = 0; i < 2; i++)
+        atomic_store(&probers[i].stop, true);
+    for (i = 0; i < 2; i++) {
+        pthread_join(threads[i], NULL);
+        if (fine)
+            EXPECT(v, !probers[i].finding[0], VFY_THREADS, "%s", probers[i].finding);
+    }
+    if (!fine)
+        return false;
+    vfy_rig_close(v, &r);
+    vfy_close(v);
+    return true;
+}
+
+/* ---- arguments ----------------------------------------------------------------------------- */
+
+struct attempt {
+    struct q35_run run;
+    struct q35_token t[4];
+    const char *what;
+};
+
+static void attempt_init(struct vfy *v, struct vfy_rig *r, struct attempt *a, float *out)
+{
+    memset(a, 0, sizeof(*a));
+    vfy_tokens(a->t, 4, 0, 5, r->m->shape.vocab, true, &v->rng);
+    a->run = (struct q35_run){.size = sizeof(a->run),
+                              .first = 0,
+                              .count = r->m->layer_count,
+                              .n_tokens = 4,
+                              .token_stride = sizeof(a->t[0]),
+                              .weights = r->w,
+                              .kv = r->kv,
+                              .tokens = a->t,
+                              .out = {.host = out, .bytes = 4 * 100 * sizeof(float)},
+                              .signal = v->d.signal + 1};
+}
+
+static bool attempt_spoil(struct vfy *v, struct vfy_rig *r, uint32_t i, struct attempt *a)
+{
+    switch (i) {
+    case 0:
+        a->what = "a run of no tokens";
+        a->run.n_tokens = 0;
+        return true;
+    case 1:
+        a->what = "a run of no layers";
+        a->run.count = 0;
+        return true;
+    case 2:
+        a->what = "a run beyond the last layer";
+        a->run.first = 1;
+        return true;
+    case 3:
+        a->what = "a run of 2^32 - 1 layers";
+        a->run.first = 2;
+        a->run.count = UINT32_MAX;
+        return true;
+    case 4:
+        a->what = "tokens NULL";
+        a->run.tokens = NULL;
+        return true;
+    case 5:
+        a->what = "weights NULL";
+        a->run.weights = NULL;
+        return true;
+    case 6:
+        a->what = "decoders without a KV cache";
+        a->run.kv = NULL;
+        return true;
+    case 7:
+        a->what = "an output that is NULL";
+        a->run.out.host = NULL;
+        return true;
+    case 8:
+        a->what = "an output 4 bytes too small";
+        a->run.out.bytes -= 4;
+        return true;
+    case 9:
+        a->what = "a token id beyond the vocabulary";
+        a->t[2].id = 100;
+        return true;
+    case 10:
+        a->what = "a negative token id";
+        a->t[3].id = -1;
+        return true;
+    case 11:
+        a->what = "a sequence beyond the KV cache";
+        a->t[0].sequence = a->t[1].sequence = a->t[2].sequence = a->t[3].sequence = r->sequences;
+        return true;
+    case 12:
+        a->what = "sequence 2^32 - 1";
+        a->t[3].sequence = UINT32_MAX;
+        return true;
+    case 13:
+        a->what = "a position far beyond the KV cache";
+        for (uint32_t k = 0; k < 4; k++)
+            a->t[k].position = 4000000000u + k;
+        return true;
+    case 14:
+        a->what = "more tokens than max_batch";
+        a->run.n_tokens = v->info.max_batch + 1;
+        return true;
+    case 15:
+        a->what = "an input that is NULL";
+        a->run.first = 1;
+        a->run.count = 3;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool bad_kv_calls(struct vfy *v, struct vfy_rig *r)
+{
+    struct q35_kv *kv = NULL;
+    enum q35_status st;
+    if (!vfy_refused(v, VFY_CALL(&v->d, kv_fork, r->kv, 0, r->sequences, 1, &v->err), 0,
+                     VFY_INVALID, "a fork to a sequence not there") ||
+        !vfy_refused(v, VFY_CALL(&v->d, kv_fork, r->kv, UINT32_MAX, 0, 1, &v->err), 0, VFY_INVALID,
+                     "a fork of sequence 2^32 - 1") ||
+        !vfy_refused(v, VFY_CALL(&v->d, kv_fork, r->kv, 0, 1, 6, &v->err), 0, VFY_INVALID,
+                     "a fork of more positions than are held") ||
+        !vfy_refused(v, VFY_CALL(&v->d, kv_truncate, r->kv, r->sequences, 0, &v->err), 0,
+                     VFY_INVALID, "truncating a sequence not there"))
+        return false;
+    st = vfy_kv(&v->d, r->w, 0, 64, &kv, &v->err);
+    if (!vfy_refused(v, st, 0, VFY_INVALID, "a KV cache of no sequences"))
+        return false;
+    st = vfy_kv(&v->d, r->w, v->info.max_sequences + 1, 64, &kv, &v->err);
+    return vfy_refused(v, st, 0, VFY_INVALID, "more sequences than max_sequences");
+}
+
+static bool bad_uploads(struct vfy *v, struct vfy_rig *r)
+{
+    struct q35_weights *w = (struct q35_weights *)v;
+    enum q35_status st = VFY_CALL(&v->d, weights_begin, v->d.dev, r->m->layers, 0,
+                                  sizeof(struct q35_layer), &w, &v->err);
+    if (!vfy_refused(v, st, 0, VFY_INVALID, "weights of no layers"))
+        return false;
+    EXPECT(v, !w, VFY_INVALID, "a failed weights_begin leaves *out other than NULL");
+    VFY_CALL(&v->d, weights_free, NULL);
+    VFY_CALL(&v->d, kv_free, NULL);
+    VFY_CALL(&v->d, buffer_free, NULL);
+    return true;
+}
+
+bool vfy_check_invalid(struct vfy *v)
+{
+    struct vfy_rig r;
+    struct attempt a;
+    uint64_t last = 0, before;
+    uint32_t i;
+    float *out;
+
+    if (!vfy_open(v) || !vfy_rig_any(v, &r, 2, 256) ||
+        !vfy_rig_feed(v, &r, 0, 0, 5, VFY_CLASS, "5 tokens"))
+        return false;
+    before = v->d.signal;
+    out = vfy_mem(v, 400 * sizeof(float), "the output of a run that is refused");
+    for (i = 0;; i++) {
+        enum q35_status st;
+        attempt_init(v, &r, &a, out);
+        if (!attempt_spoil(v, &r, i, &a))
+            break;
+        st = VFY_CALL(&v->d, run_layers, v->d.dev, &a.run, &v->err);
+        if (!st) { /* an asynchronous device may find out later */
+            v->d.signal = a.run.signal;
+            st = VFY_CALL(&v->d, wait, v->d.dev, a.run.signal, 60 * second, &v->err);
+            before = v->d.signal;
+        }
+        if (!vfy_refused(v, st, 0, VFY_INVALID, a.what) || !vfy_mem_check(v))
+            return false;
+        if (!vfy_ok(v, VFY_CALL(&v->d, poll, v->d.dev, &last, &v->err), VFY_TIME_ERROR, "poll"))
+            return false;
+        EXPECT(v, last == before, VFY_TIME_ERROR, "%s was refused and has completed as %llu",
+               a.what, (unsigned long long)last);
+    }
+    if (!bad_kv_calls(v, &r) || !bad_uploads(v, &r) ||
+        !vfy_rig_feed(v, &r, 0, 5, 5, VFY_INVALID, "a good run after refused ones"))
+        return false;
+    vfy_rig_close(v, &r);
+    vfy_close(v);
+    return true;
+}
