@@ -10,6 +10,7 @@
     X(plan)                                                                                        \
     X(verify_plugin)                                                                               \
     X(devices)                                                                                     \
+    X(bench_speed)                                                                                 \
     X(bench_accuracy)
 
 #endif
