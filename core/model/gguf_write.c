@@ -147,17 +147,24 @@ static void add_string(struct q35_str *s, const char *v, size_t len)
     q35_str_add(s, v, len);
 }
 
+bool q35_gguf_writer_has(const struct q35_gguf_writer *w, const char *key)
+{
+    uint64_t i;
+    for (i = 0; i < w->key_count; i++)
+        if (strcmp(w->keys[i].name, key) == 0)
+            return true;
+    return false;
+}
+
 /* Begins a key: refuses it late, twice or in the middle of an array of strings. */
 static bool begin_key(struct q35_gguf_writer *w, const char *name, uint32_t type)
 {
-    uint64_t i;
     void *keys = w->keys;
     const char *wrong = NULL;
     if (w->first.status != Q35_OK)
         return false;
-    for (i = 0; i < w->key_count; i++)
-        if (strcmp(w->keys[i].name, name) == 0)
-            wrong = "is written twice";
+    if (q35_gguf_writer_has(w, name))
+        wrong = "is written twice";
     if (w->began)
         wrong = "comes after the data began";
     if (w->strings_due)
@@ -412,6 +419,11 @@ enum q35_status q35_gguf_write_data(struct q35_gguf_writer *w, uint64_t tensor, 
                         (unsigned long long)t->bytes);
     w->bytes_written += bytes;
     return write_all(w, w->data_start + t->offset + offset, data, bytes, err);
+}
+
+uint64_t q35_gguf_writer_bytes(const struct q35_gguf_writer *w)
+{
+    return w->data_start + w->data_bytes;
 }
 
 /* The directory's entry must reach the disk too; a file system that cannot is not our failure. */

@@ -28,6 +28,9 @@ void q35_gguf_put_u64s(struct q35_gguf_writer *w, const char *key, const uint64_
 void q35_gguf_put_strings_begin(struct q35_gguf_writer *w, const char *key, uint64_t n);
 void q35_gguf_put_strings_item(struct q35_gguf_writer *w, const char *v, size_t len);
 
+/* Whether a key was put already. */
+bool q35_gguf_writer_has(const struct q35_gguf_writer *w, const char *key);
+
 /* Declares a tensor; type is enum q35_ggml_type, dims fastest first. */
 void q35_gguf_put_tensor(struct q35_gguf_writer *w, const char *name, uint32_t type,
                          uint32_t n_dims, const uint64_t *dims, uint64_t bytes);
@@ -39,6 +42,8 @@ enum q35_status q35_gguf_writer_begin_data(struct q35_gguf_writer *w, struct q35
 /* Data of tensor i at an offset inside it; any order, any thread (one caller at a time). */
 enum q35_status q35_gguf_write_data(struct q35_gguf_writer *w, uint64_t tensor, uint64_t offset,
                                     const void *data, uint64_t bytes, struct q35_error *err);
+/* Bytes of the whole file, known once the data has begun. */
+uint64_t q35_gguf_writer_bytes(const struct q35_gguf_writer *w);
 /* fsync, rename, fsync of the directory. */
 enum q35_status q35_gguf_writer_finish(struct q35_gguf_writer *w, struct q35_error *err);
 

@@ -24,6 +24,9 @@
 #include "core/model/params.h"
 #include "q35/backend.h"
 
+/* q35_hash_chunk over whole data, faster. */
+uint64_t q35_hash_data(const uint8_t *data, uint64_t bytes);
+
 /* "trellis" for Q35_SCHEME_TRELLIS; NULL for unknown schemes. And back; 0 for unknown names. */
 const char *q35_scheme_name(uint32_t scheme);
 uint32_t q35_scheme_find(const char *name);

@@ -31,7 +31,4 @@ enum q35_status q35_model_graph(struct q35_model *m, struct q35_error *err);
 void q35_model_add(struct q35_model *m, uint32_t layer, const struct q35_tensor_desc *desc,
                    const uint8_t *data);
 
-/* q35_hash_chunk of whole data, faster. */
-uint64_t q35_hash_data(const uint8_t *data, uint64_t bytes);
-
 #endif

@@ -15,6 +15,7 @@ struct container {
     const struct q35_gguf *g;
     const struct q35_view *packed_names, *hash_names;
     uint64_t packed_count, hash_count;
+    uint64_t used;                   /* tensors of the file that have a place in the graph */
     uint64_t packed_next, hash_next; /* where the next name is likely to be */
     uint64_t *rows, *cols, *scheme, *rot_block, *rot_seed, *hashes;
     struct q35_error *err;
@@ -328,6 +329,7 @@ static enum q35_status add_tensor(struct container *c, uint32_t role, uint32_t a
     if (h == c->hash_count)
         return bad_tensor(c, name, "has no hash");
     d.hash = c->hashes[h];
+    c->used += as == role || as != Q35_ROLE_HEAD; /* a tied embedding counts once */
     q35_model_add(c->m, layer, &d, t->data);
     return Q35_OK;
 }
@@ -356,6 +358,10 @@ static enum q35_status build(struct container *c)
     if (st == Q35_OK)
         st = add_tensor(c, m->params.tied ? Q35_ROLE_TOKEN_EMBED : Q35_ROLE_HEAD, Q35_ROLE_HEAD,
                         n + 1);
+    if (st == Q35_OK && c->used != q35_gguf_tensor_count(c->g))
+        return q35_fail(c->err, Q35_E_FORMAT, "%s: %llu of %llu tensors have no place in %u layers",
+                        m->path, (unsigned long long)(q35_gguf_tensor_count(c->g) - c->used),
+                        (unsigned long long)q35_gguf_tensor_count(c->g), n);
     return st;
 }
 

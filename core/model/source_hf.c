@@ -38,18 +38,20 @@ static json_t *field(json_t *object, const char *key)
     return json_is_null(v) ? NULL : v;
 }
 
-/* *out keeps its value if absent and not required. */
+/* *out keeps its value if absent and not required. All numbers were read as reals, because such
+ * files like to hold integers of 1e30. */
 static enum q35_status get_u32(const struct config *c, const char *key, bool required,
                                uint32_t *out)
 {
     json_t *v = field(c->root, key);
+    double d = json_number_value(v);
     if (!v && !required)
         return Q35_OK;
     if (!v)
         return q35_fail(c->err, Q35_E_FORMAT, "%s/config.json: %s is missing", c->s->path, key);
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > UINT32_MAX)
+    if (!json_is_number(v) || !(d >= 0 && d <= (double)UINT32_MAX) || d != floor(d))
         return bad_field(c, key, "an unsigned 32-bit number");
-    *out = (uint32_t)json_integer_value(v);
+    *out = (uint32_t)d;
     return Q35_OK;
 }
 
@@ -254,7 +256,7 @@ enum q35_status q35_source_load_hf(struct q35_source *s, struct q35_error *err)
         return q35_fail(err, Q35_E_NOMEM, "no memory to open %s", s->path);
     st = q35_file_read(path.data, CONFIG_LIMIT, &text, &bytes, err);
     if (st == Q35_OK) {
-        c.root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &why);
+        c.root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &why);
         if (!json_is_object(c.root))
             st = q35_fail(err, Q35_E_FORMAT, "%s:%d: %s", path.data, c.root ? 1 : why.line,
                           c.root ? "not an object" : why.text);

@@ -111,10 +111,12 @@ static void judge_header(struct q35_conn *c)
     const char *expect = q35_request_header(c, Q35_H_EXPECT);
     const char *encoding = q35_request_header(c, Q35_H_ENCODING);
     if (c->parser.http_major != 1 || c->parser.http_minor > 1) {
+        c->keep_alive = false;
         q35_api_fail(&c->early, 505, "http_version", NULL, "this server speaks HTTP/1.0 and 1.1");
         return;
     }
     if (c->parser.http_minor == 1 && !c->has_header[Q35_H_HOST]) {
+        c->keep_alive = false;
         q35_api_fail(&c->early, 400, "bad_header", NULL, "the Host header is missing");
         return;
     }

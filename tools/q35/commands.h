@@ -7,6 +7,8 @@
 
 #define Q35_COMMANDS(X)                                                                            \
     X(run)                                                                                         \
+    X(convert)                                                                                     \
+    X(inspect)                                                                                     \
     X(plan)                                                                                        \
     X(verify_plugin)                                                                               \
     X(devices)                                                                                     \

@@ -1,0 +1,52 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_CORE_CONVERT_H
+#define Q35_CORE_CONVERT_H
+
+/* A float model (core/model/source.h) to a packed one (core/model/model.h). */
+
+#include <stdatomic.h>
+
+#include "core/base/base.h"
+
+struct q35_convert_params {
+    uint32_t scheme; /* of the decoder layers' matrices, enum q35_scheme */
+    bool rotate;
+    uint64_t rot_seed; /* one for the model, so that q, k and v share their quantized input */
+    uint32_t threads;  /* 0: as many as the process may run on */
+    uint32_t effort;   /* enum q35_effort */
+    /* "PATTERN=SCHEME,...": fnmatch patterns of GGUF tensor names, the first that fits decides;
+     * other matrices get `scheme`, embedding and head "single". May be NULL. */
+    const char *tensor_types;
+    /* Weights done of all weights, after each tensor and often between; any thread, never two at
+     * once. May be NULL. */
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    /* Each packed tensor when it is done: relative RMSE. May be NULL. */
+    void (*tensor)(void *ctx, const char *name, uint32_t scheme, double rmse);
+    void *ctx;
+    const atomic_bool
+        *cancel; /* set it from anywhere, a signal handler too: CANCELLED. May be NULL */
+};
+
+/* {TRELLIS, rotate, seed 1, all threads, DEFAULT effort} */
+#define Q35_CONVERT_PARAMS_INIT                                                                    \
+    {                                                                                              \
+        .scheme = 0x10203u, .rotate = true, .rot_seed = 1, .effort = 1                             \
+    }
+
+struct q35_convert_stats {
+    uint64_t weights;         /* of packed tensors, without padding */
+    uint64_t packed_bytes;    /* of their blobs */
+    uint64_t decoder_weights; /* of the decoder layers' matrices alone */
+    uint64_t decoder_bytes;
+    uint64_t file_bytes;
+    double rmse; /* relative, over all packed tensors */
+};
+
+/* Writes `out` from the model at `in`. The file appears only when it is whole; a failure or a
+ * cancel leaves nothing behind. The same input and parameters give the same bytes at any number of
+ * threads. Refuses to write over a file of the input. stats may be NULL. */
+enum q35_status q35_convert(const char *in, const char *out, const struct q35_convert_params *p,
+                            struct q35_convert_stats *stats, struct q35_error *err);
+
+#endif

@@ -1,0 +1,261 @@
+# SPDX-FileCopyrightText: 2026 The q35 authors
+# SPDX-License-Identifier: MIT
+"""What the endpoints answer, over the scripted engine."""
+import json
+
+import pytest
+
+from daemon import check_error, events
+
+
+def test_health_and_ready(fake):
+    assert fake.get('/health') == (200, '{"status":"ok"}')
+    assert fake.get('/ready')[0] == 200
+    status, headers, text = fake.request('HEAD', '/health')
+    assert (status, text) == (200, '') and headers['Content-Length'] == '15'
+
+
+def test_models(fake):
+    models = json.loads(fake.get('/v1/models')[1])
+    assert models['object'] == 'list' and [m['id'] for m in models['data']] == ['fake']
+    one = json.loads(fake.get('/v1/models/fake')[1])
+    assert one == models['data'][0] and one['object'] == 'model'
+    assert json.loads(fake.get('/v1/models/%66ake')[1]) == one
+    for path in ['/v1/models/other', '/v1/models/%zz', '/v1/models/%00']:
+        check_error(fake.get(path), 404, 'model_not_found')
+
+
+def test_unknown_paths_and_methods(fake):
+    check_error(fake.get('/nope'), 404, 'unknown_url')
+    check_error(fake.get('/v1/models/'), 404)
+    check_error(fake.get('/health/'), 404)
+    for method, path in [('POST', '/health'), ('GET', '/v1/completions'), ('PUT', '/v1/models'),
+                         ('DELETE', '/v1/models/fake'), ('GET', '/v1/chat/completions')]:
+        status, headers, text = fake.request(method, path)
+        check_error((status, text), 405, 'method_not_allowed')
+        assert headers['Allow'] in ('GET, HEAD', 'POST')
+
+
+def test_completion(fake):
+    status, r = fake.complete('do:say:hello', max_tokens=50)
+    assert status == 200 and r['object'] == 'text_completion' and r['model'] == 'fake'
+    assert r['id'].startswith('cmpl-')
+    assert r['choices'] == [{'index': 0, 'text': 'hello', 'logprobs': None, 'finish_reason': 'stop'}]
+    usage = r['usage']
+    assert (usage['prompt_tokens'], usage['completion_tokens'], usage['total_tokens']) == (13, 5, 18)
+
+
+def test_chat(fake):
+    status, r = fake.chat('do:say:hello')
+    assert status == 200 and r['object'] == 'chat.completion'
+    assert r['choices'][0]['message'] == {'role': 'assistant', 'content': 'hello', 'refusal': None}
+    assert r['choices'][0]['finish_reason'] == 'stop'
+
+
+def test_length_is_a_reason(fake):
+    r = fake.complete('do:say:hello', max_tokens=3)[1]
+    assert r['choices'][0]['text'] == 'hel' and r['choices'][0]['finish_reason'] == 'length'
+    r = fake.complete('no script')[1]
+    assert r['usage']['completion_tokens'] == 16
+    r = fake.complete('do:say:ab', max_tokens=5, ignore_eos=True)[1]
+    assert r['usage']['completion_tokens'] == 5 and r['choices'][0]['finish_reason'] == 'length'
+
+
+def test_characters_are_never_split(fake):
+    text = 'hé€𝄞 done'
+    r = fake.complete('do:say:' + text, max_tokens=50)[1]
+    assert r['choices'][0]['text'] == text
+    parts = events(fake.request('POST', '/v1/completions',
+                                {'prompt': 'do:say:' + text, 'max_tokens': 50, 'stream': True})[2])
+    assert [p['choices'][0]['text'] for p in parts[:-1]] == list(text)
+    # the end comes in the middle of a character
+    r = fake.complete('do:say:a€', max_tokens=2)[1]
+    assert r['choices'][0]['text'] == 'a\ufffd'
+
+
+def test_stream_of_chat(fake):
+    status, headers, text = fake.request('POST', '/v1/chat/completions', {
+        'messages': [{'role': 'user', 'content': 'do:say:abc'}], 'stream': True})
+    assert status == 200 and headers['Content-Type'] == 'text/event-stream'
+    parts = events(text)
+    assert len({p['id'] for p in parts}) == 1
+    assert all(p['object'] == 'chat.completion.chunk' and 'usage' not in p for p in parts)
+    choices = [p['choices'][0] for p in parts]
+    assert choices[0]['delta'] == {'role': 'assistant', 'content': ''}
+    assert [c['delta'].get('content') for c in choices[1:]] == ['a', 'b', 'c', None]
+    assert [c['finish_reason'] for c in choices] == [None] * 4 + ['stop']
+    assert choices[-1]['delta'] == {}
+
+
+def test_stream_usage(fake):
+    body = {'prompt': 'do:say:abc', 'stream': True, 'stream_options': {'include_usage': True}}
+    parts = events(fake.request('POST', '/v1/completions', body)[2])
+    assert all(p['usage'] is None for p in parts[:-1])
+    assert parts[-1]['choices'] == []
+    assert parts[-1]['usage']['completion_tokens'] == 3
+    assert parts[-1]['usage']['prompt_tokens'] == 11
+
+
+@pytest.mark.parametrize('stop, text', [
+    ('lo', 'hel'), (['xx', 'world'], 'hello '), (['o w', 'hello'], ''), ('o wx', 'hello world'),
+    (['d', 'world', 'orld'], 'hello '), (['llq', 'o worldly', 'ld'], 'hello wor'), ([], 'hello world'),
+    ('hello world', ''), (None, 'hello world')])
+@pytest.mark.parametrize('stream', [False, True])
+def test_stop_strings(fake, stop, text, stream):
+    body = {'prompt': 'do:say:hello world', 'max_tokens': 50, 'stop': stop, 'stream': stream}
+    raw = fake.request('POST', '/v1/completions', body)[2]
+    if stream:
+        assert ''.join(p['choices'][0]['text'] for p in events(raw)) == text
+        assert events(raw)[-1]['choices'][0]['finish_reason'] == 'stop'
+    else:
+        choice = json.loads(raw)['choices'][0]
+        assert (choice['text'], choice['finish_reason']) == (text, 'stop')
+
+
+def test_stop_string_of_several_bytes_per_character(fake):
+    r = fake.complete('do:say:a€b𝄞c', max_tokens=50, stop='𝄞')[1]
+    assert r['choices'][0]['text'] == 'a€b'
+
+
+def test_held_back_text_comes_at_the_end(fake):
+    body = {'prompt': 'do:say:abcab', 'max_tokens': 50, 'stop': 'abd', 'stream': True}
+    parts = [p['choices'][0]['text'] for p in events(fake.request('POST', '/v1/completions', body)[2])]
+    assert ''.join(parts) == 'abcab' and 'a' not in parts
+
+
+def test_stop_strings_trim_logprobs(fake):
+    for stream in [False, True]:
+        body = {'prompt': 'do:say:hello', 'max_tokens': 9, 'stop': 'll', 'logprobs': 0, 'stream': stream}
+        raw = fake.request('POST', '/v1/completions', body)[2]
+        parts = events(raw) if stream else [json.loads(raw)]
+        tokens = sum((p['choices'][0]['logprobs']['tokens'] for p in parts), [])
+        assert tokens == ['h', 'e']
+
+
+def test_completion_logprobs(fake):
+    lp = fake.complete('do:say:aé', max_tokens=9, logprobs=2)[1]['choices'][0]['logprobs']
+    assert lp['tokens'] == ['a', '\ufffd', '\ufffd']
+    assert lp['token_logprobs'] == [-0.5] * 3
+    assert lp['text_offset'] == [0, 1, 1]
+    assert lp['top_logprobs'][0] == {'a': -0.5, 'b': -1.5}
+    lp = fake.complete('do:say:a', max_tokens=9, logprobs=0)[1]['choices'][0]['logprobs']
+    assert lp['top_logprobs'] is None
+    assert fake.complete('do:say:a', logprobs=False)[1]['choices'][0]['logprobs'] is None
+
+
+def test_chat_logprobs(fake):
+    r = fake.chat('do:say:é', logprobs=True, top_logprobs=20)[1]
+    content = r['choices'][0]['logprobs']['content']
+    assert [c['bytes'] for c in content] == [[0xc3], [0xa9]]
+    assert [len(c['top_logprobs']) for c in content] == [20, 20]
+    assert content[0]['top_logprobs'][19]['logprob'] == -9999.0  # minus infinity is no JSON
+    r = fake.chat('do:say:é', logprobs=True)[1]
+    assert r['choices'][0]['logprobs']['content'][0]['top_logprobs'] == []
+
+
+def test_stream_logprobs_are_whole(fake):
+    body = {'messages': [{'role': 'user', 'content': 'do:say:abcabx'}], 'stream': True, 'stop': 'abd',
+            'logprobs': True, 'top_logprobs': 1}
+    parts = events(fake.request('POST', '/v1/chat/completions', body)[2])
+    text, tokens = '', ''
+    for p in parts[1:]:
+        c = p['choices'][0]
+        text += c['delta'].get('content', '')
+        tokens += ''.join(t['token'] for t in c['logprobs']['content'])
+        assert text == tokens  # a token is told with its text, not before
+    assert text == 'abcabx'
+
+
+def test_several_choices(fake):
+    r = fake.complete('letters', n=3, max_tokens=8, seed=5)[1]
+    texts = [c['text'] for c in r['choices']]
+    assert [c['index'] for c in r['choices']] == [0, 1, 2] and len(set(texts)) == 3
+    again = fake.complete('letters', n=3, max_tokens=8, seed=5)[1]
+    assert [c['text'] for c in again['choices']] == texts
+    assert fake.complete('letters', max_tokens=8, seed=5)[1]['choices'][0]['text'] == texts[0]
+    assert fake.complete('letters', max_tokens=8)[1]['choices'][0]['text'] != \
+        fake.complete('letters', max_tokens=8)[1]['choices'][0]['text']
+
+
+def test_several_prompts(fake):
+    r = fake.complete(['do:say:one', 'do:say:two'], n=2, max_tokens=9)[1]
+    assert [c['text'] for c in r['choices']] == ['one', 'one', 'two', 'two']
+    ids = [256] + list(b'do:say:ids')
+    assert fake.complete(ids, max_tokens=9)[1]['choices'][0]['text'] == 'ids'
+    r = fake.complete([ids, ids], max_tokens=9)[1]
+    assert [c['text'] for c in r['choices']] == ['ids', 'ids']
+    body = {'prompt': ['do:say:one', 'do:say:two'], 'n': 2, 'max_tokens': 9, 'stream': True}
+    texts = ['', '', '', '']
+    for p in events(fake.request('POST', '/v1/completions', body)[2]):
+        texts[p['choices'][0]['index']] += p['choices'][0]['text']
+    assert texts == ['one', 'one', 'two', 'two']
+
+
+def test_echo(fake):
+    assert fake.complete('do:say:x', echo=True)[1]['choices'][0]['text'] == 'do:say:xx'
+    ids = [256] + list('do:say:é'.encode())
+    assert fake.complete(ids, echo=True)[1]['choices'][0]['text'] == 'do:say:éé'
+    body = {'prompt': 'do:say:x', 'echo': True, 'stream': True}
+    assert ''.join(p['choices'][0]['text']
+                   for p in events(fake.request('POST', '/v1/completions', body)[2])) == 'do:say:xx'
+
+
+def test_parts_of_a_message(fake):
+    parts = [{'type': 'text', 'text': 'do:say:a'}, {'type': 'text', 'text': 'b'}]
+    assert fake.chat(parts)[1]['choices'][0]['message']['content'] == 'a\nb'
+    assert fake.chat([])[0] == 200
+
+
+def test_template_errors_reach_the_client(fake):
+    error = check_error(fake.post('/v1/chat/completions',
+                                  {'messages': [{'role': 'assistant', 'content': 'x'}]}), 400,
+                        param='messages')
+    assert 'assistant must not be first' in error['message']
+
+
+def test_context_is_never_cut(fake):
+    check_error(fake.complete('x' * 5000), 400, 'context_length_exceeded', 'prompt')
+    check_error(fake.complete('x' * 4000, max_tokens=200), 400, 'context_length_exceeded', 'max_tokens')
+    check_error(fake.chat('x' * 5000), 400, 'context_length_exceeded', 'messages')
+    check_error(fake.complete('x' * 100000), 400, 'context_length_exceeded')  # by a worker
+    assert fake.complete('x' * 4000, max_tokens=95)[1]['usage']['total_tokens'] == 4096
+    assert fake.chat('do:say:' + 'y' * 2000)[1]['usage']['completion_tokens'] == 2000
+
+
+def test_errors_of_the_engine(fake):
+    error = check_error(fake.complete('do:fail:ab', max_tokens=9), 500)
+    assert 'the script says so' in error['message'] and error['type'] == 'server_error'
+    check_error(fake.complete('do:lost:ab', max_tokens=9), 503, 'device_lost')
+    # in a stream the status has gone out already: the error is the last event
+    body = {'prompt': 'do:fail:ab', 'max_tokens': 9, 'stream': True}
+    parts = events(fake.request('POST', '/v1/completions', body)[2])
+    assert [p['choices'][0]['text'] for p in parts[:-1]] == ['a', 'b']
+    assert 'the script says so' in parts[-1]['error']['message']
+    # one bad choice of several fails the request, and the others end
+    check_error(fake.complete(['do:fail:ab', 'do:hang:x'], max_tokens=9), 500)
+
+
+def test_metrics(fake):
+    fake.complete('do:say:abc', max_tokens=50)
+    text = fake.get('/metrics')[1]
+    for name in ['q35_time_to_first_token_seconds', 'q35_inter_token_seconds', 'q35_request_seconds']:
+        counts = [int(line.split()[1]) for line in text.split('\n') if line.startswith(name + '_bucket')]
+        assert counts == sorted(counts) and counts[-1] > 0
+        assert fake.metric(name + '_count') == counts[-1]
+    before = fake.metric('q35_output_tokens_total'), fake.metric('q35_choices_total{finish="stop"}')
+    fake.complete('do:say:abc', max_tokens=50)
+    after = fake.metric('q35_output_tokens_total'), fake.metric('q35_choices_total{finish="stop"}')
+    assert after == (before[0] + 3, before[1] + 1)
+    assert fake.metric('q35_kv_tokens_total') == 4 * 4096
+    assert fake.metric('q35_ready') == 1
+    for line in text.strip().split('\n'):
+        assert line.startswith('# HELP ') or line.startswith('# TYPE ') or len(line.split()) >= 2
+
+
+def test_status_and_page(fake):
+    status = json.loads(fake.get('/q35/status')[1])
+    assert status['phase'] == 'serving' and status['model'] == 'fake' and status['chat'] is True
+    code, headers, text = fake.request('GET', '/')
+    assert code == 200 and headers['Content-Type'].startswith('text/html')
+    assert 'default-src' in headers['Content-Security-Policy']
+    assert text.startswith('<!doctype html>') and 'http://' not in text and 'https://' not in text

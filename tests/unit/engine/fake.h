@@ -1,0 +1,37 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_TESTS_ENGINE_FAKE_H
+#define Q35_TESTS_ENGINE_FAKE_H
+
+/* A model and two devices for the engine's tests. The "network" hashes the whole history that its
+ * KV holds for a sequence, so any wrong position, truncation, fork or sequence id changes every
+ * token that follows. Faults can be ordered. */
+
+#include <stdatomic.h>
+
+#include "core/engine/engine.h"
+
+#define FAKE_VOCAB 97
+#define FAKE_LAYERS 4 /* EMBED, two DECODER, HEAD */
+#define FAKE_CONTEXT 512
+
+struct fake_faults {
+    atomic_int lose_device;  /* device index to lose at its next run, -1: none */
+    atomic_int bad_token;    /* a run with this token fails with INVALID, -1: none */
+    atomic_int hold;         /* runs wait while this is set */
+    atomic_int runs;         /* number of runs so far, all devices */
+    atomic_int largest;      /* largest batch so far */
+    atomic_int open_objects; /* weights and KV objects not freed */
+};
+extern struct fake_faults fake_faults;
+
+/* The token that follows history[0..n-1]. */
+int32_t fake_next(const int32_t *history, uint32_t n);
+
+const struct q35_model *fake_model(void);
+struct q35_registry *fake_registry(void);
+/* All layers on device 0, or split over both. */
+const struct q35_plan *fake_plan(bool split);
+void fake_reset(void);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "tools/q35/cli.h"
+
+#include <jansson.h>
+#include <signal.h>
+#include <string.h>
+
+#include "core/model/model.h"
+#include "core/quant/convert.h"
+
+static const struct cli_option options[] = {
+    {'o', "output", "FILE", "the packed model to write, NAME.q35.gguf (required)"},
+    {'s', "scheme", "NAME", "trellis, vq2 or alt43 [trellis]"},
+    {0, "no-rotate", NULL, "do not rotate rows before quantizing"},
+    {0, "seed", "S", "seed of the rotation's signs [1]"},
+    {0, "effort", "N", "how hard the search looks: 0, 1 or 2 [1]"},
+    {0, "tensor-type", "LIST",
+     "PATTERN=SCHEME,... for tensors by GGUF name, first match; 'single' is 7 bits"},
+    {'t', "threads", "N", "worker threads [all]"},
+    {'v', "verbose", NULL, "print the error of every tensor"},
+    {0, "json", NULL, "print one JSON document instead of text"},
+};
+
+struct job {
+    json_t *tensors; /* NULL: text */
+    bool verbose;
+};
+
+static atomic_bool cancel;
+
+/* The first signal asks the conversion to stop, the next one ends the process. */
+static void on_signal(int number)
+{
+    (void)number;
+    atomic_store(&cancel, true);
+}
+
+static void catch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction a = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    size_t i;
+    sigemptyset(&a.sa_mask);
+    for (i = 0; i < Q35_COUNT(numbers); i++)
+        sigaction(numbers[i], &a, NULL);
+}
+
+static void on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx;
+    cli_progress("converting", done, total);
+}
+
+static void on_tensor(void *ctx, const char *name, uint32_t scheme, double rmse)
+{
+    struct job *j = ctx;
+    if (j->tensors)
+        json_array_append_new(j->tensors,
+                              json_pack("{s:s, s:s, s:f}", "name", name, "scheme",
+                                        q35_scheme_name(scheme), "relative_rmse", rmse));
+    if (!j->verbose || j->tensors)
+        return;
+    cli_progress("", 0, 0);
+    printf("%-28s %-8s %7.3f%%\n", name, q35_scheme_name(scheme), 100 * rmse);
+}
+
+static double bits(uint64_t bytes, uint64_t weights)
+{
+    return weights ? 8.0 * (double)bytes / (double)weights : 0;
+}
+
+static int report(const struct cli *cli, struct job *j, const char *out,
+                  const struct q35_convert_stats *s, double seconds)
+{
+    if (j->tensors)
+        return cli_print_json(
+            cli, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:O}", "output", out, "bytes",
+                           (json_int_t)s->file_bytes, "weights", (json_int_t)s->weights,
+                           "bits_per_weight", bits(s->packed_bytes, s->weights),
+                           "decoder_bits_per_weight", bits(s->decoder_bytes, s->decoder_weights),
+                           "relative_rmse", s->rmse, "seconds", seconds, "tensors", j->tensors));
+    printf("%s: %.2f MB, %.3f bits a weight (%.3f in the decoder layers), relative error %.2f%%, "
+           "%.1f s\n",
+           out, (double)s->file_bytes * 1e-6, bits(s->packed_bytes, s->weights),
+           bits(s->decoder_bytes, s->decoder_weights), 100 * s->rmse, seconds);
+    return CLI_OK;
+}
+
+static int run(struct cli *cli)
+{
+    struct q35_convert_params p = Q35_CONVERT_PARAMS_INIT;
+    const char *out = cli_value(cli, "output"), *scheme = cli_value(cli, "scheme");
+    struct q35_error err = Q35_ERROR_INIT;
+    struct q35_convert_stats stats;
+    struct job j = {NULL, cli_flag(cli, "verbose")};
+    uint64_t start = q35_now_ns();
+    enum q35_status st;
+    int rc;
+    if (!out)
+        return cli_usage(cli, "-o FILE is missing");
+    if (scheme)
+        p.scheme = q35_scheme_find(scheme);
+    if (!p.scheme)
+        return cli_usage(cli, "unknown scheme '%s'; there are trellis, vq2 and alt43", scheme);
+    if (!cli_u64(cli, "seed", &p.rot_seed) || !cli_u32(cli, "effort", 0, 2, &p.effort) ||
+        !cli_u32(cli, "threads", 1, 1024, &p.threads))
+        return CLI_USAGE;
+    p.rotate = !cli_flag(cli, "no-rotate");
+    p.tensor_types = cli_value(cli, "tensor-type");
+    p.progress = on_progress;
+    p.tensor = on_tensor;
+    p.ctx = &j;
+    p.cancel = &cancel;
+    if (cli_flag(cli, "json"))
+        j.tensors = json_array();
+    catch_signals();
+    st = q35_convert(cli_arg(cli, 0), out, &p, &stats, &err);
+    cli_progress("", 0, 0);
+    rc = st == Q35_OK ? report(cli, &j, out, &stats, (double)(q35_now_ns() - start) * 1e-9)
+                      : cli_error(cli, &err);
+    json_decref(j.tensors);
+    return rc;
+}
+
+const struct cli_command cmd_convert = {
+    .name = "convert",
+    .synopsis = "IN -o OUT.q35.gguf",
+    .summary = "pack a model into 3.5 bits per weight",
+    .details =
+        "IN is a GGUF file (F32, F16, BF16 or Q8_0) or a Hugging Face directory (config.json, "
+        "safetensors, tokenizer.json) of a llama, mistral, qwen2, qwen3 or phi3 model. Matrices of "
+        "the decoder layers are packed by the scheme, the embedding and the output head with 7 "
+        "bits a weight; norms and biases stay as they are. OUT appears only when it is complete. "
+        "The same input and options give the same file at any number of threads.",
+    .examples = "q35 convert llama.gguf -o llama.q35.gguf\n"
+                "q35 convert ./Qwen2.5-0.5B -o qwen.q35.gguf --scheme vq2\n"
+                "q35 convert llama.gguf -o llama.q35.gguf --tensor-type 'blk.0.*=single'",
+    .options = options,
+    .option_count = Q35_COUNT(options),
+    .min_args = 1,
+    .max_args = 1,
+    .run = run,
+};
