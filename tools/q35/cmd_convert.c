@@ -44,6 +44,7 @@ static void catch_signals(void)
     sigemptyset(&a.sa_mask);
     for (i = 0; i < Q35_COUNT(numbers); i++)
         sigaction(numbers[i], &a, NULL);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on file size is an error of write(), not the end */
 }
 
 static void on_progress(void *ctx, uint64_t done, uint64_t total)
