@@ -45,7 +45,7 @@ static struct chunk *cut(struct vfy *v, const struct vfy_model *m, uint32_t *cou
     return c;
 }
 
-/* Puts chunks 0 .. n-1 from memory that is scribbled over after each call. */
+/* Puts chunks 0 .. n-1 from memory that is gone after each call. */
 static bool put_chunks(struct vfy *v, const struct vfy_model *m, struct q35_weights *w,
                        const struct chunk *c, uint32_t n)
 {
@@ -59,9 +59,7 @@ static bool put_chunks(struct vfy *v, const struct vfy_model *m, struct q35_weig
                              c[i].bytes, Q35_DURING_CALL, &v->err),
                     VFY_UPLOAD, "a put of a chunk at a multiple of 8"))
             return false;
-        vfy_mem_protect(v, data, false);
-        memset(data, 0xDB, c[i].bytes);
-        vfy_mem_free(v, data); /* unmapped: a pointer that was kept faults */
+        vfy_mem_retire(v, data);
     }
     return true;
 }

@@ -33,6 +33,7 @@ struct vfy_mem {
     size_t map_bytes; /* without the guard page */
     uint8_t *data;
     size_t bytes;
+    bool retired;
 };
 
 struct vfy {
@@ -96,6 +97,8 @@ void vfy_guard_install(struct vfy *v);
 void *vfy_mem(struct vfy *v, size_t bytes, const char *what);
 void vfy_mem_protect(struct vfy *v, void *data, bool read_only);
 void vfy_mem_free(struct vfy *v, void *data);
+/* Like free, but whoever touches it later is found out. */
+void vfy_mem_retire(struct vfy *v, void *data);
 bool vfy_mem_check(struct vfy *v);
 const struct vfy_mem *vfy_mem_at(const struct vfy *v, const void *address);
 

@@ -70,11 +70,23 @@ void vfy_mem_free(struct vfy *v, void *data)
     free(m);
 }
 
+void vfy_mem_retire(struct vfy *v, void *data)
+{
+    struct vfy_mem *m = *find(v, data);
+    if (!m)
+        return;
+    madvise(m->map, m->map_bytes, MADV_DONTNEED);
+    mprotect(m->map, m->map_bytes, PROT_NONE);
+    m->retired = true;
+}
+
 bool vfy_mem_check(struct vfy *v)
 {
     const struct vfy_mem *m;
     const uint8_t *p;
     for (m = v->mems; m; m = m->next) {
+        if (m->retired)
+            continue;
         for (p = m->map; p < m->data; p++)
             EXPECT(v, *p == CANARY, VFY_BOUNDS,
                    "wrote %zu bytes before the start of %s (%zu bytes)", (size_t)(m->data - p),
@@ -105,13 +117,17 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 {
     const struct vfy_mem *m = vfy_mem_at(guarded, info->si_addr);
     (void)context;
-    if (m && (uint8_t *)info->si_addr >= m->map + m->map_bytes)
+    if (m && m->retired)
+        vfy_fail(guarded, VFY_LIFETIME, "%s touched %s after that call had returned",
+                 guarded->sh->where, m->what);
+    else if (m && (uint8_t *)info->si_addr >= m->map + m->map_bytes)
         vfy_fail(guarded, VFY_BOUNDS, "%s touched memory behind %s, which has %zu bytes",
                  guarded->sh->where, m->what, m->bytes);
     else if (m)
         vfy_fail(guarded, VFY_READ_ONLY, "%s wrote to %s, which is input", guarded->sh->where,
                  m->what);
     signal(sig, SIG_DFL);
+    raise(sig); /* a fault would come back by itself, a raised signal would not */
 }
 
 void vfy_guard_install(struct vfy *v)

@@ -223,6 +223,7 @@ static enum q35_status run_check(struct vfy_report *r, const struct vfy_check *c
     struct vfy_result *out = &r->results[r->result_count];
     struct vfy_shared *s =
         mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    uint32_t seconds = o->seconds ? o->seconds : check->seconds;
     double start = now_seconds();
     int status = 0;
     bool in_time;
@@ -239,9 +240,9 @@ static enum q35_status run_check(struct vfy_report *r, const struct vfy_check *c
     }
     if (pid == 0)
         child(check, o, s);
-    in_time = await(pid, check->seconds, &status);
+    in_time = await(pid, seconds, &status);
     kill(-pid, SIGKILL); /* whatever the plugin has started */
-    judge(s, in_time, status, check->seconds);
+    judge(s, in_time, status, seconds);
     out->check = check->name;
     out->about = check->about;
     out->seed = o->seed;

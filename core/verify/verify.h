@@ -48,9 +48,10 @@ struct vfy_report {
 struct vfy_options {
     const char *path;
     uint64_t seed;
-    bool quick;                                                    /* fewer random cases */
-    uint32_t device;                                               /* index of the plugin */
-    const char *only;                                              /* one check by name, or NULL */
+    bool quick;       /* fewer random cases */
+    uint32_t device;  /* index of the plugin */
+    const char *only; /* one check by name, or NULL */
+    uint32_t seconds; /* deadline of every check; 0: each check has its own */
     void (*progress)(void *user, const struct vfy_result *result); /* may be NULL */
     void *user;
 };

@@ -14,6 +14,7 @@ static const struct cli_option options[] = {
     {0, "list", NULL, "list the checks and exit"},
     {0, "quick", NULL, "fewer random cases"},
     {0, "seed", "S", "seed of all random cases [1]"},
+    {0, "timeout", "S", "deadline of every check in seconds [20 to 400, by check]"},
 };
 
 static void show(void *user, const struct vfy_result *r)
@@ -71,7 +72,8 @@ static int run(struct cli *cli)
         return list();
     if (!o.path)
         return cli_usage(cli, "which plugin?");
-    if (!cli_u64(cli, "seed", &o.seed) || !cli_u32(cli, "device", 0, 1023, &o.device))
+    if (!cli_u64(cli, "seed", &o.seed) || !cli_u32(cli, "device", 0, 1023, &o.device) ||
+        !cli_u32(cli, "timeout", 1, 86400, &o.seconds))
         return CLI_USAGE;
     if (certificate && (o.only || o.quick))
         return cli_usage(cli, "a certificate needs all checks, in full");

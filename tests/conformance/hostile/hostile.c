@@ -1,0 +1,344 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* A good plugin, the software device, with one thing wrong: MODE. Each is its own shared object. */
+
+#include <fenv.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "soft.h"
+
+enum mode {
+    NOTHING,           /* good, so that what the others break is only their own */
+    WRONG_MAJOR,       /* the descriptor is of another major */
+    ANY_MAJOR,         /* query answers every major */
+    CRASH_CONSTRUCTOR, /* dies while being loaded */
+    HANG_CONSTRUCTOR,  /* never ends being loaded */
+    EXIT_QUERY,        /* ends the process in query */
+    THREAD_QUERY,      /* query starts a thread */
+    NO_RUN,            /* a slot is missing */
+    INFO_SIZE,         /* device_info fills more than the host's struct */
+    BAD_INFO,          /* max_batch 0 */
+    CRASH_RUN,         /* dies in a run */
+    ABORT_ARGUMENT,    /* aborts on a bad argument */
+    HANG_RUN,          /* a run never returns */
+    NEVER_COMPLETES,   /* a submit that never completes */
+    EXIT_CLOSE,        /* ends the process in close */
+    LEAK_HEAP,         /* open keeps 100 bytes */
+    LEAK_FD,           /* open keeps a descriptor */
+    LEAK_THREAD,       /* open keeps a thread */
+    PLAN_LIES,         /* plan claims a quarter of the KV */
+    PLAN_TAKES_MORE,   /* kv_create takes 100 MiB that plan did not claim */
+    PLAN_ALLOCATES,    /* plan keeps memory */
+    WRITE_PAST,        /* writes one float behind the output */
+    WRITE_BEFORE,      /* writes one float before the output */
+    WRITE_INPUT,       /* writes to the tokens */
+    KEEPS_POINTER,     /* reads data of a put after the call */
+    WRONG_SHAPE,       /* one wrong bit, at one width only */
+    BATCH_DEPENDENT,   /* class CLOSE, and the last place depends on the batch */
+    DOUBLE_COMPLETION, /* every submit completes two values */
+    FORGETS_RESULTS,   /* keeps the last result only */
+    WAIT_IMPATIENT,    /* wait times out at once */
+    CANCEL_STICKS,     /* a cancel reaches every later submit */
+    COMMIT_BLIND,      /* commit succeeds without a check */
+    CLOSES_HOST_FD,    /* close closes descriptors of the host */
+    PRINTS,            /* open writes to stdout */
+    TAKES_SIGNAL,      /* open installs a signal handler */
+    ROUNDS_UP,         /* a run leaves another rounding mode */
+    FORK_NOTHING,      /* kv_fork does nothing */
+    TRUNCATE_NOTHING,  /* kv_truncate does nothing */
+    SILENT_ERROR,      /* fails without a message */
+    RESET_NOTHING      /* reset fails */
+};
+
+/* The real device, and what the modes remember. */
+static struct q35_plugin soft = {Q35_SOFT_SLOTS};
+static uint64_t last_signal, sticky;
+static struct {
+    const uint8_t *data;
+    struct q35_weights *w;
+} kept;
+
+static void *sleeper(void *arg)
+{
+    for (;;)
+        pause();
+    return arg;
+}
+
+static void start_thread(void)
+{
+    pthread_t t;
+    pthread_create(&t, NULL, sleeper, NULL);
+}
+
+__attribute__((constructor)) static void constructor(void)
+{
+    if (MODE == CRASH_CONSTRUCTOR)
+        raise(SIGSEGV);
+    while (MODE == HANG_CONSTRUCTOR)
+        pause();
+}
+
+static enum q35_status enumerate(const struct q35_host *host, const struct q35_options *options,
+                                 uint32_t *count, struct q35_error *err)
+{
+    (void)host;
+    (void)options;
+    (void)err;
+    *count = 1;
+    return Q35_OK;
+}
+
+static enum q35_status device_info(const struct q35_host *host, const struct q35_options *options,
+                                   uint32_t index, struct q35_device_info *info,
+                                   struct q35_error *err)
+{
+    struct q35_device_info own = {.size = info->size,
+                                  .determinism = Q35_CLASS_EXACT,
+                                  .name = "hostile",
+                                  .id = "hostile0",
+                                  .memory_total = 1u << 30,
+                                  .memory_free = 1u << 30,
+                                  .max_batch = MODE == BAD_INFO ? 0 : 128,
+                                  .max_sequences = 16,
+                                  .buffer_alignment = 64};
+    (void)host;
+    (void)options;
+    if (index)
+        return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
+    if (MODE == BATCH_DEPENDENT)
+        own.determinism = Q35_CLASS_CLOSE;
+    memcpy(info, &own, MODE != INFO_SIZE && info->size < sizeof(own) ? info->size : sizeof(own));
+    return Q35_OK;
+}
+
+static void on_signal(int sig)
+{
+    (void)sig;
+}
+
+static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
+                                   uint32_t index, struct q35_device **out, struct q35_error *err)
+{
+    const struct q35_soft_config config = {.max_batch = 128, .max_sequences = 16};
+    (void)host;
+    (void)options;
+    *out = NULL;
+    if (index && MODE == SILENT_ERROR)
+        return Q35_E_NOT_FOUND;
+    if (index)
+        return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
+    if (MODE == LEAK_HEAP && !malloc(100))
+        return Q35_E_NOMEM;
+    if (MODE == LEAK_FD && open("/dev/null", O_RDONLY | O_CLOEXEC) < 0)
+        return q35_soft_fail(err, Q35_E_IO, "no /dev/null");
+    if (MODE == LEAK_THREAD)
+        start_thread();
+    if (MODE == PRINTS) {
+        printf("hello from the plugin\n");
+        fflush(stdout);
+    }
+    if (MODE == TAKES_SIGNAL)
+        signal(SIGUSR2, on_signal);
+    sticky = last_signal = 0;
+    return q35_soft_open(&config, out, err);
+}
+
+static void close_device(struct q35_device *dev)
+{
+    int fd;
+    if (MODE == EXIT_CLOSE)
+        exit(0);
+    for (fd = 3; MODE == CLOSES_HOST_FD && fd < 64; fd++)
+        close(fd);
+    soft.close(dev);
+}
+
+static enum q35_status plan(struct q35_device *dev, const struct q35_plan_request *request,
+                            struct q35_plan_result *result, struct q35_error *err)
+{
+    enum q35_status st = soft.plan(dev, request, result, err);
+    if (!st && MODE == PLAN_LIES)
+        result->kv_bytes /= 4;
+    if (MODE == PLAN_ALLOCATES && !malloc(4096))
+        return Q35_E_NOMEM;
+    return st;
+}
+
+static enum q35_status weights_put(struct q35_weights *w, uint32_t layer, uint32_t role,
+                                   uint64_t offset, const void *data, uint64_t bytes,
+                                   uint32_t lifetime, struct q35_error *err)
+{
+    if (MODE == KEEPS_POINTER && lifetime == Q35_DURING_CALL) {
+        kept.data = data;
+        kept.w = w;
+    }
+    return soft.weights_put(w, layer, role, offset, data, bytes, lifetime, err);
+}
+
+static enum q35_status weights_commit(struct q35_weights *w, struct q35_error *err)
+{
+    enum q35_status st;
+    if (MODE == KEEPS_POINTER && kept.w == w && *(volatile const uint8_t *)kept.data == 1)
+        kept.w = NULL;
+    st = soft.weights_commit(w, err);
+    return MODE == COMMIT_BLIND ? Q35_OK : st;
+}
+
+static enum q35_status kv_create(struct q35_device *dev, struct q35_weights *w,
+                                 const struct q35_kv_spec *spec, struct q35_kv **out,
+                                 struct q35_error *err)
+{
+    const size_t extra = 100u << 20;
+    if (MODE == PLAN_TAKES_MORE) {
+        void *p = mmap(NULL, extra, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+            return q35_soft_fail(err, Q35_E_NOMEM, "no memory");
+        memset(p, 1, extra);
+    }
+    return soft.kv_create(dev, w, spec, out, err);
+}
+
+static enum q35_status kv_truncate(struct q35_kv *kv, uint32_t sequence, uint32_t length,
+                                   struct q35_error *err)
+{
+    return MODE == TRUNCATE_NOTHING && sequence < 16 ? Q35_OK
+                                                     : soft.kv_truncate(kv, sequence, length, err);
+}
+
+static enum q35_status kv_fork(struct q35_kv *kv, uint32_t src, uint32_t dst, uint32_t length,
+                               struct q35_error *err)
+{
+    return MODE == FORK_NOTHING ? Q35_OK : soft.kv_fork(kv, src, dst, length, err);
+}
+
+static void spoil_output(const struct q35_run *run)
+{
+    float *out = run->out.host;
+    uint64_t n = run->out.bytes / sizeof(float);
+    if (!out || !n)
+        return;
+    if (MODE == WRITE_PAST)
+        out[n] = 1.0f;
+    if (MODE == WRITE_BEFORE)
+        out[-1] = 1.0f;
+    if (MODE == WRONG_SHAPE && n % 33 == 0)
+        out[n - 1] *= 1.0000001f;
+    if (MODE == BATCH_DEPENDENT && run->n_tokens > 2)
+        out[0] *= 1.000001f;
+}
+
+static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *run,
+                                  struct q35_error *err)
+{
+    struct q35_error before = *err;
+    enum q35_status st;
+
+    if (MODE == CRASH_RUN && run->n_tokens > 4)
+        raise(SIGBUS);
+    while (MODE == HANG_RUN && run->n_tokens > 4)
+        pause();
+    if (MODE == NEVER_COMPLETES && run->n_tokens > 4)
+        return Q35_OK;
+    if (MODE == WRITE_INPUT && run->tokens)
+        ((struct q35_token *)(uintptr_t)run->tokens)->id = 0;
+    if (MODE == ROUNDS_UP)
+        fesetround(FE_UPWARD);
+    st = soft.run_layers(dev, run, err);
+    if (st && MODE == ABORT_ARGUMENT)
+        abort();
+    if (st && MODE == SILENT_ERROR)
+        *err = before;
+    if (!st) {
+        last_signal = run->signal;
+        spoil_output(run);
+    }
+    return st;
+}
+
+static enum q35_status wait_value(struct q35_device *dev, uint64_t value, uint64_t timeout_ns,
+                                  struct q35_error *err)
+{
+    if (MODE == DOUBLE_COMPLETION && value == last_signal + 1)
+        return Q35_OK;
+    if (MODE == FORGETS_RESULTS && value < last_signal)
+        return q35_soft_fail(err, Q35_E_NOT_FOUND, "forgotten");
+    if (MODE == CANCEL_STICKS && sticky && value > sticky && value <= last_signal)
+        return q35_soft_fail(err, Q35_E_CANCELLED, "cancelled");
+    return soft.wait(dev, value, MODE == WAIT_IMPATIENT ? 0 : timeout_ns, err);
+}
+
+static enum q35_status poll_value(struct q35_device *dev, uint64_t *value, struct q35_error *err)
+{
+    enum q35_status st = soft.poll(dev, value, err);
+    if (MODE == DOUBLE_COMPLETION && *value)
+        ++*value;
+    return st;
+}
+
+static enum q35_status cancel_value(struct q35_device *dev, uint64_t value, struct q35_error *err)
+{
+    if (MODE == CANCEL_STICKS && value && !sticky)
+        sticky = value;
+    return soft.cancel(dev, value, err);
+}
+
+static enum q35_status reset_device(struct q35_device *dev, struct q35_error *err)
+{
+    if (MODE == RESET_NOTHING)
+        return q35_soft_fail(err, Q35_E_BUSY, "not now");
+    return soft.reset(dev, err);
+}
+
+static const struct q35_plugin plugin = {
+    .size = sizeof(plugin),
+    .abi_major = MODE == WRONG_MAJOR ? 99 : Q35_ABI_MAJOR,
+    .abi_minor = Q35_ABI_MINOR,
+    .name = "hostile",
+    .version = "1.0.0",
+    .description = "broken on purpose",
+    .licence = "MIT",
+    .enumerate = enumerate,
+    .device_info = device_info,
+    .open = open_device,
+    .close = close_device,
+    .supports = q35_soft_supports,
+    .plan = plan,
+    .buffer_alloc = q35_soft_buffer_alloc,
+    .buffer_free = q35_soft_buffer_free,
+    .buffer_write = q35_soft_buffer_write,
+    .buffer_read = q35_soft_buffer_read,
+    .weights_begin = q35_soft_weights_begin,
+    .weights_put = weights_put,
+    .weights_commit = weights_commit,
+    .weights_free = q35_soft_weights_free,
+    .kv_create = kv_create,
+    .kv_free = q35_soft_kv_free,
+    .kv_truncate = kv_truncate,
+    .kv_fork = kv_fork,
+    .run_layers = MODE == NO_RUN ? NULL : run_layers,
+    .wait = wait_value,
+    .poll = poll_value,
+    .cancel = cancel_value,
+    .reset = reset_device,
+};
+
+Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor);
+
+Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor)
+{
+    (void)host_minor;
+    if (MODE == EXIT_QUERY)
+        exit(3);
+    if (MODE == THREAD_QUERY)
+        start_thread();
+    return MODE == ANY_MAJOR || host_major == Q35_ABI_MAJOR ? &plugin : NULL;
+}

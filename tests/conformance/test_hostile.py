@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The q35 authors
+# SPDX-License-Identifier: MIT
+"""Every broken plugin is named by verify-plugin: the right check, the right rule.
+
+usage: test_hostile.py Q35 - GOOD.so CHECK RULE BAD.so [CHECK RULE BAD.so ...]
+"""
+import json
+import os
+import subprocess
+import sys
+
+# Deadlines are shortened where the plugin hangs on purpose.
+HANGS = ("hang_constructor", "hang_run", "never_completes")
+
+
+def verify(q35, plugin, check, timeout=None):
+    command = [q35, "verify-plugin", "--quick", "--json", "--check", check, plugin]
+    if timeout:
+        command[2:2] = ["--timeout", str(timeout)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    report = json.loads(done.stdout)
+    (result,) = report["checks"]
+    assert (done.returncode == 0) == (result["outcome"] != "fail"), (plugin, check)
+    return result
+
+
+def main():
+    q35, good, rest = sys.argv[1], sys.argv[3], sys.argv[4:]
+    failures = 0
+    for check in sorted(set(rest[0::3])):
+        result = verify(q35, good, check)
+        if result["outcome"] != "pass":
+            print("FAIL the good plugin, check", check, result)
+            failures += 1
+    for check, rule, plugin in zip(rest[0::3], rest[1::3], rest[2::3]):
+        name = os.path.basename(plugin)[len("hostile_"):-len(".so")]
+        result = verify(q35, plugin, check, 6 if name in HANGS else None)
+        found = [(f["rule"], f["text"]) for f in result["findings"]]
+        fine = result["outcome"] == "fail" and rule in [r for r, _ in found]
+        print("ok  " if fine else "FAIL", name, "->", found)
+        failures += not fine
+    return 1 if failures else 0
+
+
+sys.exit(main())
