@@ -212,20 +212,19 @@ static const char *check_tables(uint32_t scheme, const struct q35_tables *t)
     for (k = 0; k < weights; k++) {
         const int8_t *a = k ? t->a1 : t->a0;
         uint32_t shift = k ? 0 : 4;
-        int low[3] = {127, 15, 15}, high[3] = {-128, 0, 0}, n;
+        int low[2] = {127, 15}, high[2] = {-128, 0}, n;
         for (i = 0; i < Q35_TABLE_LEN; i++) {
-            const int v[3] = {a[i], t->b[i] >> shift & 15, t->c[i] >> shift & 15};
-            for (n = 0; n < 3; n++) {
+            const int v[2] = {a[i], t->b[i] >> shift & 15};
+            for (n = 0; n < 2; n++) {
                 low[n] = v[n] < low[n] ? v[n] : low[n];
                 high[n] = v[n] > high[n] ? v[n] : high[n];
             }
         }
-        if (high[0] + Q35_B_STEP * (high[1] + high[2]) > Q35_W_MAX ||
-            low[0] + Q35_B_STEP * (low[1] + low[2]) < -Q35_W_MAX)
+        if (high[0] + Q35_B_STEP * high[1] > Q35_W_MAX || low[0] + Q35_B_STEP * low[1] < -Q35_W_MAX)
             return "has tables whose sums leave [-127, 127]";
     }
     for (i = 0; i < Q35_TABLE_LEN; i++)
-        if ((!Q35_SCHEME_HAS_B(scheme) && t->b[i]) || (!Q35_SCHEME_HAS_C(scheme) && t->c[i]))
+        if ((!Q35_SCHEME_HAS_B(scheme) && t->b[i]) || t->c[i])
             return "has table entries that its scheme does not use";
     return NULL;
 }

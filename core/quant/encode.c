@@ -143,9 +143,9 @@ static void decode_column(const struct job *j, const uint8_t code[16], int8_t q[
     const struct q35_tables *t = (const struct q35_tables *)j->blob;
     uint32_t r;
     for (r = 0; r < ROWS; r++) {
-        uint32_t b = t->b[code[(r + 15) & 15]], c = t->c[code[(r + 14) & 15]];
-        q[r][0] = (int8_t)(t->a0[code[r]] + Q35_B_STEP * (int)((b >> 4) + (c >> 4)));
-        q[r][1] = (int8_t)(t->a1[code[r]] + Q35_B_STEP * (int)((b & 15) + (c & 15)));
+        uint32_t b = t->b[code[(r + 15) & 15]];
+        q[r][0] = (int8_t)(t->a0[code[r]] + Q35_B_STEP * (int)(b >> 4));
+        q[r][1] = (int8_t)(t->a1[code[r]] + Q35_B_STEP * (int)(b & 15));
     }
 }
 

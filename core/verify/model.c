@@ -62,8 +62,7 @@ const struct vfy_tensor *vfy_tensor(const struct vfy_model *m, uint32_t layer, u
 static void make_tables(struct q35_tables *t, uint32_t scheme, struct vfy_rng *r)
 {
     uint32_t b_max = Q35_SCHEME_HAS_B(scheme) ? 1 + vfy_below(r, 15) : 0;
-    uint32_t c_max = Q35_SCHEME_HAS_C(scheme) ? 1 + vfy_below(r, 15) : 0;
-    int lowest = -127, highest = 127 - Q35_B_STEP * (int)(b_max + c_max), i;
+    int lowest = -127, highest = 127 - Q35_B_STEP * (int)b_max, i;
 
     memset(t, 0, sizeof(*t));
     for (i = 0; i < 128; i++) {
@@ -74,7 +73,6 @@ static void make_tables(struct q35_tables *t, uint32_t scheme, struct vfy_rng *r
         if (Q35_SCHEME_WEIGHTS(scheme) == 2)
             t->a1[i] = (int8_t)(lowest + (int)vfy_below(&h1, (uint32_t)(highest - lowest + 1)));
         t->b[i] = (uint8_t)(vfy_below(r, b_max + 1) << 4 | vfy_below(r, b_max + 1));
-        t->c[i] = (uint8_t)(vfy_below(r, c_max + 1) << 4 | vfy_below(r, c_max + 1));
     }
     vfy_u64(r);
 }

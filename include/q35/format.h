@@ -16,21 +16,28 @@
  * ROW    In a tile row r has 56 bytes at offset 56*r: 8 groups of 7 bytes; a group holds 8 codes in
  *        little-endian bit order, so code j occupies bits 7*j .. 7*j+6 of the 448-bit row.
  *
- * Decoding uses four tables of 128 bytes: A0 and A1 (int8), and B and C, whose bytes hold two
- * unsigned 4-bit numbers, the high nibble for the first weight and the low nibble for the second.
- * With c(r,j) a code, p = c((r-1) mod 16, j) the code above it and pp = c((r-2) mod 16, j) the one
- * two rows up in the same tile (tail-biting: row 0's neighbour is row 15):
+ * Decoding uses tables of 128 bytes: A0 and A1 (int8), and B, whose bytes hold two unsigned 4-bit
+ * numbers, the high nibble for the first weight and the low nibble for the second. (The fourth
+ * table, C, is reserved: zero, and not looked at.) With c a code, p the code before it and pp the
+ * one before p:
  *
- *     w(r, j)      = A0[c] + 8 * (B[p] >> 4) + 8 * (C[pp] >> 4)
- *     w(r, j + 64) = A1[c] + 8 * (B[p] & 15) + 8 * (C[pp] & 15)      (pair schemes)
+ *     w(r, j)      = A0[c] + 8 * (B[h] >> 4)
+ *     w(r, j + 64) = A1[c] + 8 * (B[h] & 15)      (pair schemes)
  *
- * Every sum lies in [-127, 127]. Tables of terms that a scheme does not use are zero.
+ *     h = p       TRELLIS: p is the code above in the same tile, tail-biting: p = c((r - 1) mod 16,
+ * j) h = p ^ pp  TRELLIS2: the codes of a tile form one ring of 1024, down column 0, then down
+ *                 column 1 ...: above row 0 of column j stands row 15 of column (j - 1) mod 64. A
+ *                 decoder that goes down the rows starts with the codes of rows 14 and 15 moved up
+ *                 by one column.
+ *
+ * Schemes without memory have B = 0.
+ * Every sum lies in [-127, 127].
  * The real weight is  w * scale[row]; nothing else is stored.
  *
  * ROTATION  When rot_block > 0 the stored matrix is W * D * H / rot_block-scaled, where D is a
  * diagonal of signs and H a block-diagonal Hadamard matrix; the activation vector x (padded with
- * zeros to K_padded) must be replaced by H * D * x before quantization, see q35_rotate() in arith.h.
- * All normalisation is inside the row scales.
+ * zeros to K_padded) must be replaced by H * D * x before quantization, see q35_rotate() in
+ * arith.h. All normalisation is inside the row scales.
  *
  * BLOB  A packed tensor in a file or in memory is, from a 64-byte aligned address:
  *
@@ -54,7 +61,7 @@ extern "C" {
 #define Q35_FORMAT_VERSION 1u
 
 #define Q35_TILE_ROWS 16u
-#define Q35_TILE_CODES 64u  /* codes in one row of a tile */
+#define Q35_TILE_CODES 64u /* codes in one row of a tile */
 #define Q35_CODE_BITS 7u
 #define Q35_TABLE_LEN 128u  /* codes have 7 bits */
 #define Q35_ROW_BYTES 56u   /* one row of a tile */
@@ -69,26 +76,28 @@ extern "C" {
 #define Q35_MAX_COLS 133152u /* K * 127 * 127 fits in int32 up to here */
 #define Q35_MAX_ROWS (1u << 24)
 
-/* Schemes. Bits 0-7 number the scheme, bits 8-15 say how many weights a code stands for, bits
- * 16-17 which of the terms B and C it uses, so a decoder needs no list of schemes. */
-#define Q35_SCHEME(id, weights, b, c) ((id) | (weights) << 8 | (b) << 16 | (c) << 17)
+/* Schemes. Bits 0-7 number the scheme, bits 8-15 say how many weights a code stands for, bit 16
+ * whether there is a B term, bit 17 whether it is indexed by p ^ pp along the ring, so a decoder
+ * needs no list of schemes. */
+#define Q35_SCHEME(id, weights, b, ring) ((id) | (weights) << 8 | (b) << 16 | (ring) << 17)
 enum q35_scheme {
-    Q35_SCHEME_ALT43 = Q35_SCHEME(1, 2, 0, 0),    /* separable: A0 from the high 4 bits, A1 the low 3 */
-    Q35_SCHEME_VQ2 = Q35_SCHEME(2, 2, 0, 0),      /* a 128-point codebook of pairs */
+    Q35_SCHEME_ALT43 =
+        Q35_SCHEME(1, 2, 0, 0),              /* separable: A0 from the high 4 bits, A1 the low 3 */
+    Q35_SCHEME_VQ2 = Q35_SCHEME(2, 2, 0, 0), /* a 128-point codebook of pairs */
     Q35_SCHEME_TRELLIS = Q35_SCHEME(3, 2, 1, 0),  /* memory of one code */
     Q35_SCHEME_TRELLIS2 = Q35_SCHEME(4, 2, 1, 1), /* memory of two codes */
     Q35_SCHEME_SINGLE = Q35_SCHEME(5, 1, 0, 0)    /* 7 bits, one weight: embeddings and heads */
 };
 #define Q35_SCHEME_WEIGHTS(s) (((uint32_t)(s) >> 8) & 0xffu)
 #define Q35_SCHEME_HAS_B(s) (((uint32_t)(s) >> 16) & 1u)
-#define Q35_SCHEME_HAS_C(s) (((uint32_t)(s) >> 17) & 1u)
+#define Q35_SCHEME_RING(s) (((uint32_t)(s) >> 17) & 1u)
 
 /* The tables at the head of a blob. */
 struct q35_tables {
     int8_t a0[128];
     int8_t a1[128];
     uint8_t b[128]; /* high nibble: first weight, low nibble: second */
-    uint8_t c[128];
+    uint8_t c[128]; /* reserved, zero */
 };
 
 Q35_FN uint32_t q35_pad_rows(uint32_t rows)
@@ -154,22 +163,30 @@ Q35_FN void q35_code_put(uint8_t *row, uint32_t j, uint32_t code)
         row[byte + 1] = (uint8_t)(row[byte + 1] | (v >> 8));
 }
 
+/* The code `back` (1 or 2) places before code (r, j) of a tile. */
+Q35_FN uint32_t q35_code_before(uint32_t scheme, const uint8_t *tile, uint32_t r, uint32_t j,
+                                uint32_t back)
+{
+    uint32_t row = (r + 16u - back) & 15u;
+    uint32_t col = Q35_SCHEME_RING(scheme) && r < back ? (j + 63u) & 63u : j;
+    return q35_code_get(tile + Q35_ROW_BYTES * row, col);
+}
+
 /* Decodes row r (0..15) of a tile. w: int8[64 * weights per code], columns ascending. */
 Q35_FN void q35_decode_row(uint32_t scheme, const struct q35_tables *t, const uint8_t *tile,
                            uint32_t r, int8_t *w)
 {
-    const uint8_t *row = tile + Q35_ROW_BYTES * r;
-    const uint8_t *up1 = tile + Q35_ROW_BYTES * ((r + 15u) & 15u);
-    const uint8_t *up2 = tile + Q35_ROW_BYTES * ((r + 14u) & 15u);
     uint32_t pair = Q35_SCHEME_WEIGHTS(scheme) == 2u;
     uint32_t j;
     for (j = 0; j < Q35_TILE_CODES; j++) {
-        uint32_t c = q35_code_get(row, j);
-        uint32_t b = t->b[q35_code_get(up1, j)];
-        uint32_t m = t->c[q35_code_get(up2, j)];
-        w[j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)((b >> 4) + (m >> 4)));
+        uint32_t c = q35_code_get(tile + Q35_ROW_BYTES * r, j);
+        uint32_t h = q35_code_before(scheme, tile, r, j, 1), b;
+        if (Q35_SCHEME_RING(scheme))
+            h ^= q35_code_before(scheme, tile, r, j, 2);
+        b = t->b[h];
+        w[j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b >> 4));
         if (pair)
-            w[j + 64u] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)((b & 15u) + (m & 15u)));
+            w[j + 64u] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b & 15u));
     }
 }
 

@@ -7,7 +7,7 @@
 
 static const uint32_t schemes[] = {
     Q35_SCHEME_ALT43,  Q35_SCHEME_VQ2,         Q35_SCHEME_TRELLIS,     Q35_SCHEME_TRELLIS2,
-    Q35_SCHEME_SINGLE, Q35_SCHEME(6, 1, 1, 1), Q35_SCHEME(7, 2, 0, 1), /* shapes that no scheme has
+    Q35_SCHEME_SINGLE, Q35_SCHEME(6, 1, 1, 1), Q35_SCHEME(7, 1, 1, 0), /* shapes that no scheme has
                                                                           yet */
 };
 

@@ -169,8 +169,6 @@ void kit_tables(struct q35_tables *t, uint32_t scheme, bool wild)
     memset(t, 0, sizeof *t);
     if (Q35_SCHEME_HAS_B(scheme))
         room -= 120;
-    if (Q35_SCHEME_HAS_C(scheme))
-        room -= 120;
     for (i = 0; i < 128; i++) {
         t->a0[i] =
             (int8_t)(wild ? kit_u64() : (uint64_t)(lo + (int)kit_below((uint32_t)(room - lo + 1))));
@@ -178,8 +176,6 @@ void kit_tables(struct q35_tables *t, uint32_t scheme, bool wild)
             (int8_t)(wild ? kit_u64() : (uint64_t)(lo + (int)kit_below((uint32_t)(room - lo + 1))));
         if (Q35_SCHEME_HAS_B(scheme))
             t->b[i] = (uint8_t)kit_u64();
-        if (Q35_SCHEME_HAS_C(scheme))
-            t->c[i] = (uint8_t)kit_u64();
     }
     if (!wild) { /* the extremes occur */
         t->a0[kit_below(128)] = (int8_t)lo;

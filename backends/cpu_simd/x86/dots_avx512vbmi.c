@@ -5,7 +5,7 @@
  *
  * A row of a tile is one load: vpermb puts 7 bytes into each 64-bit lane, vpmultishiftqb cuts them
  * into 8 codes, vpermi2b looks up 64 codes in a table of 128 bytes (it ignores bit 7, so the codes
- * need no mask). GFNI moves a nibble of B or C to bits 3..6, which is its factor of 8.
+ * need no mask). GFNI moves a nibble of B to bits 3..6, which is its factor of 8.
  *
  * vpdpbusd wants one unsigned factor: weights carry +128, put into the A tables, and 128 * sum(q)
  * is taken off at the end, modulo 2^32. */
@@ -26,8 +26,8 @@ static inline __m512i dot(__m512i sum, __m512i u, __m512i v)
 }
 
 struct tables {
-    __m512i a0[2], a1[2], b[2], c[2];
-    __m512i spread, shifts, high, low;
+    __m512i a0[2], a1[2], b[2];
+    __m512i spread, shifts, high, low, column; /* column: moves codes up by one */
 };
 
 static inline void load_table(__m512i out[2], const void *table, int bias)
@@ -39,15 +39,17 @@ static inline void load_table(__m512i out[2], const void *table, int bias)
 
 static inline void load_tables(struct tables *t, const struct q35_tables *from)
 {
-    uint8_t spread[64];
+    uint8_t spread[64], column[64];
     unsigned i;
-    for (i = 0; i < 64; i++)
+    for (i = 0; i < 64; i++) {
         spread[i] = (uint8_t)(7 * (i / 8) + (i % 8 < 7 ? i % 8 : 6));
+        column[i] = (uint8_t)((i + 63) % 64);
+    }
     load_table(t->a0, from->a0, 128);
     load_table(t->a1, from->a1, 128);
     load_table(t->b, from->b, 0);
-    load_table(t->c, from->c, 0);
     t->spread = _mm512_loadu_si512(spread);
+    t->column = _mm512_loadu_si512(column);
     t->shifts = _mm512_set1_epi64(0x312a231c150e0700ll);
     /* bit matrices: output bits 3..6 from input bits 4..7 and from input bits 0..3 */
     t->high = _mm512_set1_epi64((long long)(BIT(3, 4) | BIT(4, 5) | BIT(5, 6) | BIT(6, 7)));
@@ -65,14 +67,14 @@ static inline __m512i look(const __m512i table[2], __m512i codes)
     return _mm512_permutex2var_epi8(table[0], codes, table[1]);
 }
 
-/* What rows of a tile hand down to the next ones: the B and C terms of their codes. */
+/* What rows of a tile hand down to the next one. */
 struct above {
-    __m512i b, c, c1; /* B of the row above, C of the row two up, C of the row above */
+    __m512i b, code; /* its B term; the codes above it, for rings */
 };
 
 /* Weights (+128) of the row at `row`: x for codes' first columns, y for the second. */
 static inline void decode(const struct tables *t, const uint8_t *row, struct above *up,
-                          const int pair, const int has_b, const int has_c, __m512i *x, __m512i *y)
+                          const int pair, const int has_b, const int ring, __m512i *x, __m512i *y)
 {
     __m512i code = codes_of(t, row);
     *x = look(t->a0, code);
@@ -82,26 +84,26 @@ static inline void decode(const struct tables *t, const uint8_t *row, struct abo
         *x = _mm512_add_epi8(*x, _mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0));
         if (pair)
             *y = _mm512_add_epi8(*y, _mm512_gf2p8affine_epi64_epi8(up->b, t->low, 0));
-        up->b = look(t->b, code);
-    }
-    if (has_c) {
-        *x = _mm512_add_epi8(*x, _mm512_gf2p8affine_epi64_epi8(up->c, t->high, 0));
-        if (pair)
-            *y = _mm512_add_epi8(*y, _mm512_gf2p8affine_epi64_epi8(up->c, t->low, 0));
-        up->c = up->c1;
-        up->c1 = look(t->c, code);
+        up->b = look(t->b, ring ? _mm512_xor_si512(code, up->code) : code);
+        up->code = code;
     }
 }
 
-/* The rows above row 0 are rows 15 and 14: the tile bites its tail. */
+/* Above row 0 stands row 15: of the same column, or in a ring of the column before. */
 static inline void decode_seam(const struct tables *t, const uint8_t *tile, struct above *up,
-                               const int has_b, const int has_c)
+                               const int has_b, const int ring)
 {
-    if (has_b)
-        up->b = look(t->b, codes_of(t, tile + 15 * Q35_ROW_BYTES));
-    if (has_c) {
-        up->c = look(t->c, codes_of(t, tile + 14 * Q35_ROW_BYTES));
-        up->c1 = look(t->c, codes_of(t, tile + 15 * Q35_ROW_BYTES));
+    __m512i code, before;
+    if (!has_b)
+        return;
+    code = codes_of(t, tile + 15 * Q35_ROW_BYTES);
+    if (ring) {
+        before = codes_of(t, tile + 14 * Q35_ROW_BYTES);
+        before = _mm512_permutexvar_epi8(t->column, _mm512_xor_si512(code, before));
+        up->code = _mm512_permutexvar_epi8(t->column, code);
+        up->b = look(t->b, before);
+    } else {
+        up->b = look(t->b, code);
     }
 }
 
@@ -116,7 +118,7 @@ static inline void prefetch_tile(const uint8_t *tile)
 /* ---- one token: the sums of 16 rows stay in registers -------------------------------------- */
 
 static inline __attribute__((always_inline)) void
-one_token(const struct dots_args *a, const int pair, const int has_b, const int has_c)
+one_token(const struct dots_args *a, const int pair, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
     __m512i(*sums)[16] = a->scratch; /* [blocks][16] */
@@ -137,13 +139,13 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
             for (i = k; i < end; i++, tile += Q35_TILE_BYTES) {
                 const int8_t *q = a->q + (uint64_t)i * (pair ? 128 : 64);
                 __m512i q0 = _mm512_loadu_si512(q), q1 = pair ? _mm512_loadu_si512(q + 64) : q0;
-                struct above up = {q0, q0, q0};
+                struct above up = {q0, q0};
                 prefetch_tile(tile + GROUP * Q35_TILE_BYTES);
-                decode_seam(&t, tile, &up, has_b, has_c);
+                decode_seam(&t, tile, &up, has_b, ring);
                 UNROLL
                 for (r = 0; r < 16; r++) {
                     __m512i x, y = q0;
-                    decode(&t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, has_c, &x, &y);
+                    decode(&t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x, &y);
                     acc[r] = dot(acc[r], x, q0);
                     if (pair)
                         acc[r] = dot(acc[r], y, q1);
@@ -166,18 +168,18 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
 /* n tiles of a row block as rows of unsigned weights: w[16][row_bytes]. */
 static inline __attribute__((always_inline)) void
 decode_tiles(const struct tables *t, const uint8_t *tile, uint32_t n, uint8_t *w,
-             uint64_t row_bytes, int ahead, const int pair, const int has_b, const int has_c)
+             uint64_t row_bytes, int ahead, const int pair, const int has_b, const int ring)
 {
     uint32_t i, r;
     for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, w += pair ? 128 : 64) {
-        struct above up = {t->high, t->high, t->high};
+        struct above up = {t->high, t->high};
         if (ahead)
             prefetch_tile(tile + GROUP * Q35_TILE_BYTES);
-        decode_seam(t, tile, &up, has_b, has_c);
+        decode_seam(t, tile, &up, has_b, ring);
         UNROLL
         for (r = 0; r < 16; r++) {
             __m512i x, y = t->high;
-            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, has_c, &x, &y);
+            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x, &y);
             _mm512_store_si512(w + r * row_bytes, x);
             if (pair)
                 _mm512_store_si512(w + r * row_bytes + 64, y);
@@ -276,7 +278,7 @@ static void product_few(const uint8_t *w, uint64_t row_bytes, const int8_t *q, u
 }
 
 static inline __attribute__((always_inline)) void
-few_tokens(const struct dots_args *a, const int pair, const int has_b, const int has_c)
+few_tokens(const struct dots_args *a, const int pair, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
     uint8_t *w = a->scratch;                           /* [16][GROUP * 128] */
@@ -291,7 +293,7 @@ few_tokens(const struct dots_args *a, const int pair, const int has_b, const int
         uint32_t n = a->tiles - k < GROUP ? a->tiles - k : GROUP;
         for (s = 0; s < a->blocks; s++) {
             decode_tiles(&t, a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES, n, w, row_bytes,
-                         1, pair, has_b, has_c);
+                         1, pair, has_b, ring);
             product_few(w, row_bytes, a->q + (uint64_t)k * (pair ? 128 : 64), a->q_stride,
                         n * (pair ? 2 : 1), a->n_tokens, sums + (uint64_t)s * a->n_tokens * 16);
         }
@@ -354,7 +356,7 @@ static void product_many(const uint8_t *w, uint64_t row_bytes, const int8_t *q, 
 }
 
 static inline __attribute__((always_inline)) void
-many_tokens(const struct dots_args *a, const int pair, const int has_b, const int has_c)
+many_tokens(const struct dots_args *a, const int pair, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES, out_stride = (uint64_t)a->blocks * 16;
     uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i, r;
@@ -369,7 +371,7 @@ many_tokens(const struct dots_args *a, const int pair, const int has_b, const in
         for (k = 0; k < a->tiles; k += per_chunk) {
             uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
             decode_tiles(&t, a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES, n, w, row_bytes,
-                         0, pair, has_b, has_c);
+                         0, pair, has_b, ring);
             product_many(w, row_bytes, a->q + (uint64_t)k * width, a->q_stride, n * (width / 64),
                          a->n_tokens, a->acc + 16 * s, out_stride);
         }
@@ -377,24 +379,25 @@ many_tokens(const struct dots_args *a, const int pair, const int has_b, const in
 
 /* ---- one instance for each kind of table ----------------------------------------------------- */
 
-#define INSTANCE(fn, kind, pair, b, c)                                                             \
+#define INSTANCE(fn, kind, pair, b, ring)                                                          \
     static __attribute__((noinline)) void fn##_##kind(const struct dots_args *a)                   \
     {                                                                                              \
-        fn(a, pair, b, c);                                                                         \
+        fn(a, pair, b, ring);                                                                      \
     }
 #define INSTANCES(fn)                                                                              \
     INSTANCE(fn, pair, 1, 0, 0)                                                                    \
     INSTANCE(fn, pair_b, 1, 1, 0)                                                                  \
-    INSTANCE(fn, pair_bc, 1, 1, 1)                                                                 \
+    INSTANCE(fn, pair_ring, 1, 1, 1)                                                               \
     INSTANCE(fn, single, 0, 0, 0)                                                                  \
-    INSTANCE(fn, single_bc, 0, 1, 1)                                                               \
+    INSTANCE(fn, single_b, 0, 1, 0)                                                                \
+    INSTANCE(fn, single_ring, 0, 1, 1)                                                             \
     static void fn##_any(const struct dots_args *a)                                                \
     {                                                                                              \
-        int b = uses(a->tables->b), c = uses(a->tables->c);                                        \
+        int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;                        \
         if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)                                                   \
-            (b || c ? fn##_single_bc : fn##_single)(a);                                            \
+            (!b ? fn##_single : ring ? fn##_single_ring : fn##_single_b)(a);                       \
         else                                                                                       \
-            (c ? fn##_pair_bc : b ? fn##_pair_b : fn##_pair)(a);                                   \
+            (!b ? fn##_pair : ring ? fn##_pair_ring : fn##_pair_b)(a);                             \
     }
 
 /* Whether a table has any term at all; the tables rule, not the scheme's number. */

@@ -13,6 +13,7 @@
  * it, weights carry +128 and 128 * sum(q) is taken off at the end, modulo 2^32. */
 
 #include <immintrin.h>
+#include <string.h>
 
 #include "../kernels.h"
 
@@ -107,16 +108,16 @@ INLINE vec load_groups(const uint8_t *p)
 #define CHUNK 1024u             /* columns decoded at once */
 #define ROW_BYTES (CHUNK + 64u) /* of a decoded row: rows must not share cache sets */
 
-/* The four tables in the form of the look-up. */
+/* The tables in the form of the look-up. */
 struct deltas {
-    uint8_t d[4][8][16]; /* a0, a1, b, c */
+    uint8_t d[3][8][16]; /* a0, a1, b */
 };
 
 static void make_deltas(struct deltas *out, const struct q35_tables *t)
 {
-    const uint8_t *from[4] = {(const uint8_t *)t->a0, (const uint8_t *)t->a1, t->b, t->c};
+    const uint8_t *from[3] = {(const uint8_t *)t->a0, (const uint8_t *)t->a1, t->b};
     int i, j, k;
-    for (i = 0; i < 4; i++)
+    for (i = 0; i < 3; i++)
         for (j = 0; j < 8; j++)
             for (k = 0; k < 16; k++)
                 out->d[i][j][k] =
@@ -168,43 +169,54 @@ INLINE vec low_term(vec b)
     return v_and(v_shl16(b, 3), v_set8(0x78));
 }
 
+/* Codes of rows 14 and 15 moved up by one column: out[row][column]. */
+INLINE void ring_codes(const uint8_t *tile, uint8_t out[2][64])
+{
+    uint8_t code[1 + 64];
+    uint32_t r, part;
+    for (r = 0; r < 2; r++) {
+        for (part = 0; part < PARTS; part++)
+            v_store(code + 1 + part * BYTES,
+                    codes_of(tile + (14 + r) * Q35_ROW_BYTES + part * STEP_BYTES));
+        code[0] = code[64];
+        memcpy(out[r], code, 64);
+    }
+}
+
 /* One tile into w[16][ROW_BYTES]. */
 INLINE void decode_tile(const struct deltas *d, const uint8_t *tile, uint8_t *w, const int pair,
-                        const int has_b, const int has_c)
+                        const int has_b, const int ring)
 {
 #if defined(VNNI)
     const vec bias = v_set8(0x80);
 #else
     const vec bias = v_zero();
 #endif
+    uint8_t seam[2][64];
     uint32_t part, r;
+    if (ring)
+        ring_codes(tile, seam);
     for (part = 0; part < PARTS; part++, tile += STEP_BYTES, w += BYTES) {
-        vec b = bias, c = bias, c1 = bias, index[8];
-        if (has_b || has_c) {
-            indices(codes_of(tile + 15 * Q35_ROW_BYTES), index);
+        vec b = bias, above = bias, index[8];
+        if (has_b) { /* what stands above row 0 */
+            above = ring ? v_load(seam[1] + part * BYTES) : codes_of(tile + 15 * Q35_ROW_BYTES);
+            indices(ring ? v_xor(above, v_load(seam[0] + part * BYTES)) : above, index);
             b = look(d->d[2], index);
-            if (has_c) {
-                c1 = look(d->d[3], index);
-                indices(codes_of(tile + 14 * Q35_ROW_BYTES), index);
-                c = look(d->d[3], index);
-            }
         }
         for (r = 0; r < 16; r++) {
-            vec x, y = bias;
-            indices(codes_of(tile + r * Q35_ROW_BYTES), index);
+            vec code = codes_of(tile + r * Q35_ROW_BYTES), x, y = bias;
+            indices(code, index);
             x = v_xor(look(d->d[0], index), bias);
             if (pair)
                 y = v_xor(look(d->d[1], index), bias);
             if (has_b) {
                 x = v_add8(x, high_term(b));
                 y = v_add8(y, low_term(b));
+                if (ring) {
+                    indices(v_xor(code, above), index);
+                    above = code;
+                }
                 b = look(d->d[2], index);
-            }
-            if (has_c) {
-                x = v_add8(x, high_term(c));
-                y = v_add8(y, low_term(c));
-                c = c1;
-                c1 = look(d->d[3], index);
             }
             v_store(w + r * ROW_BYTES, x);
             if (pair)
@@ -283,7 +295,7 @@ static void product(const uint8_t *w, const int8_t *q, uint64_t q_stride, uint32
     }
 }
 
-INLINE void dots(const struct dots_args *a, const int pair, const int has_b, const int has_c)
+INLINE void dots(const struct dots_args *a, const int pair, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES, out_stride = (uint64_t)a->blocks * 16;
     uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i, r;
@@ -302,22 +314,23 @@ INLINE void dots(const struct dots_args *a, const int pair, const int has_b, con
             uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
             const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
             for (i = 0; i < n; i++, tile += Q35_TILE_BYTES)
-                decode_tile(&d, tile, w + i * width, pair, has_b, has_c);
+                decode_tile(&d, tile, w + i * width, pair, has_b, ring);
             product(w, a->q + (uint64_t)k * width, a->q_stride, n * width, a->n_tokens,
                     a->acc + 16 * s, out_stride);
         }
 }
 
-#define INSTANCE(kind, pair, b, c)                                                                 \
+#define INSTANCE(kind, pair, b, ring)                                                              \
     static __attribute__((noinline)) void dots_##kind(const struct dots_args *a)                   \
     {                                                                                              \
-        dots(a, pair, b, c);                                                                       \
+        dots(a, pair, b, ring);                                                                    \
     }
 INSTANCE(pair, 1, 0, 0)
 INSTANCE(pair_b, 1, 1, 0)
-INSTANCE(pair_bc, 1, 1, 1)
+INSTANCE(pair_ring, 1, 1, 1)
 INSTANCE(single, 0, 0, 0)
-INSTANCE(single_bc, 0, 1, 1)
+INSTANCE(single_b, 0, 1, 0)
+INSTANCE(single_ring, 0, 1, 1)
 
 /* Whether a table has any term at all; the tables rule, not the scheme's number. */
 static int uses(const uint8_t table[128])
@@ -331,11 +344,11 @@ static int uses(const uint8_t table[128])
 
 static void GLUE(dots_, SUFFIX)(const struct dots_args *a)
 {
-    int b = uses(a->tables->b), c = uses(a->tables->c);
+    int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;
     if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
-        (b || c ? dots_single_bc : dots_single)(a);
+        (!b ? dots_single : ring ? dots_single_ring : dots_single_b)(a);
     else
-        (c ? dots_pair_bc : b ? dots_pair_b : dots_pair)(a);
+        (!b ? dots_pair : ring ? dots_pair_ring : dots_pair_b)(a);
 }
 
 /* n is a multiple of 128: no group of four bytes straddles a vector. */
