@@ -41,13 +41,14 @@ def wait_for(what, condition):
 class Daemon:
     """A running daemon. ini: text of its configuration, kept in folder/q35d.ini."""
 
-    def __init__(self, folder, program, ini, env=None, wait_ready=True, pass_fds=(), preexec=None):
+    def __init__(self, folder, program, ini, env=None, wait_ready=True, pass_fds=(), preexec=None,
+                 prefix=()):
         self.folder = folder
         self.ini = folder / 'q35d.ini'
         self.ini.write_text(ini)
         self.log_path = folder / 'log'
         self.log_file = open(self.log_path, 'wb')
-        self.process = subprocess.Popen([program, '-c', str(self.ini)], stderr=self.log_file,
+        self.process = subprocess.Popen([*prefix, program, '-c', str(self.ini)], stderr=self.log_file,
                                         stdout=subprocess.DEVNULL, env={**os.environ, **(env or {})},
                                         pass_fds=pass_fds, preexec_fn=preexec)
         try:
