@@ -47,6 +47,7 @@ static const struct q35_key backend_keys[] = {
     {"backend", "required", Q35_KEY_BOOL, AT_BACKEND(required), 0, 0, NULL, NULL},
     {"backend", "require_certificate", Q35_KEY_BOOL, AT_BACKEND(require_certificate), 0, 0, NULL,
      NULL},
+    {"backend", "hang_seconds", Q35_KEY_U32, AT_BACKEND(hang_seconds), 1, 86400, NULL, NULL},
     {"backend", "sha256", Q35_KEY_STRING, AT_BACKEND(sha256), 0, 0, NULL, NULL},
 };
 
@@ -127,6 +128,7 @@ static enum q35_status backend_begin(struct loader *l, const char *name, int lin
     if (!l->backend || !l->backend->name)
         return q35_fail(err, Q35_E_NOMEM, "%s:%d: no memory", l->name, line);
     l->backend->line = line;
+    l->backend->hang_seconds = 300;
     memset(l->backend_key_lines, 0, sizeof(l->backend_key_lines));
     l->section = "backend";
     return Q35_OK;

@@ -18,6 +18,7 @@ struct q35_config_backend {
     int line;      /* of the section, for messages */
     bool required; /* default false: a backend that fails to load is reported and left out */
     bool isolate;  /* isolate = process | none */
+    uint32_t hang_seconds; /* with isolate = process: a call may take so long */
     bool require_certificate;
     char *sha256; /* NULL: not checked */
     /* Every other key, passed to the plugin and checked against its option specs after loading. */

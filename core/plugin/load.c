@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "backends/reference/soft.h"
+#include "core/plugin/isolate.h"
 
 /* dlerror repeats the path, which messages name already. */
 static const char *why(const char *path)
@@ -63,6 +64,7 @@ enum q35_status q35_plugin_load(struct q35_plugin_entry *p, const char *path, st
 
 void q35_plugin_unload(struct q35_plugin_entry *p)
 {
+    q35_isolate_unload(p);
     drop(p);
     free(p->path);
     p->path = NULL;

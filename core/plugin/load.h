@@ -35,12 +35,14 @@ void q35_clean_text(char *out, size_t room, const char *text);
 
 /* Loads, negotiates, enumerates and unloads the plugin in a child process that is killed after
  * `seconds`. worker: program from q35_worker_find(), NULL: the child is a fork of this process.
- * options of the [backend] section are passed on. OK, or what went wrong: TIMEOUT if it hangs,
+ * options: of the [backend] section, never NULL. OK, or what went wrong: TIMEOUT if it hangs,
  * PLUGIN if it crashes or exits, or the child's own finding. [any] */
 enum q35_status q35_plugin_probe(const char *path, const char *worker,
                                  const struct q35_options *options, uint32_t seconds,
                                  struct q35_error *err);
-/* The child's part: reports on descriptor fd; returns the exit status. */
+/* The child's part: reports on descriptor fd; returns the exit status. It runs after fork in a
+ * process that may have had threads, if there is no worker program: a lock they held then makes it
+ * hang, which the deadline ends. */
 int q35_probe_child(const char *path, const struct q35_options *options, int fd);
 
 #endif

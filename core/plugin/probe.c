@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include "core/plugin/spawn.h"
 
 /* The child announces each stage before it enters it, so that the parent knows where it died. */
 enum stage { START, LOAD, ENUMERATE, UNLOAD, DONE, FAILED };
@@ -23,7 +23,6 @@ struct message {
     struct q35_error err; /* with FAILED */
 };
 #define MAGIC 0x35335150u
-#define REPORT_FD 3
 
 static const char *const doing[] = {"starting",     "loading it", "enumerating devices",
                                     "unloading it", "exiting",    "reporting"};
@@ -66,42 +65,6 @@ int q35_probe_child(const char *path, const struct q35_options *options, int fd)
     return 0;
 }
 
-static void enter_child(int report_fd, int output_fd)
-{
-    struct rlimit none = {0, 0};
-    int null = open("/dev/null", O_RDONLY);
-    sigset_t all;
-    for (int i = 1; i < NSIG; i++) /* a handler of ours would take the crash for its own */
-        signal(i, SIG_DFL);
-    sigfillset(&all);
-    sigprocmask(SIG_UNBLOCK, &all, NULL);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    setpgid(0, 0);
-    setrlimit(RLIMIT_CORE, &none);
-    if (null < 0 || dup2(null, 0) < 0 || dup2(output_fd, 1) < 0 || dup2(output_fd, 2) < 0)
-        _exit(1);
-    /* dup2 of a descriptor onto itself would keep CLOEXEC */
-    if (report_fd == REPORT_FD ? fcntl(report_fd, F_SETFD, 0) < 0 : dup2(report_fd, REPORT_FD) < 0)
-        _exit(1);
-}
-
-static void exec_worker(const char *worker, const char *path, const struct q35_options *options)
-{
-    uint32_t n = options ? options->count : 0;
-    char **argv = calloc(n + 4, sizeof(*argv));
-    if (!argv)
-        _exit(1);
-    argv[0] = (char *)(uintptr_t)worker;
-    argv[1] = (char[]){"--probe"};
-    argv[2] = (char *)(uintptr_t)path;
-    for (uint32_t i = 0; i < n; i++)
-        if (asprintf(&argv[3 + i], "%s=%s", options->items[i].key, options->items[i].value) < 0)
-            _exit(1);
-    close_range(REPORT_FD + 1, ~0u, 0);
-    execv(worker, argv);
-    _exit(127);
-}
-
 /* ---- the parent ------------------------------------------------------------------------- */
 
 struct probe {
@@ -114,20 +77,27 @@ struct probe {
     size_t text_len;
 };
 
+/* A fork of this very process, for want of the worker program. */
+static pid_t fork_probe(const char *path, const struct q35_options *options, int report_fd,
+                        int output_fd)
+{
+    pid_t pid = fork();
+    if (pid == 0)
+        _exit(q35_spawn_setup(&report_fd, 1, output_fd)
+                  ? q35_probe_child(path, options, Q35_SPAWN_FD)
+                  : 1);
+    return pid;
+}
+
 static bool start(struct probe *p, const char *path, const char *worker,
                   const struct q35_options *options)
 {
-    struct q35_options empty = {.size = (uint32_t)sizeof(empty)};
+    char **argv = worker ? q35_worker_argv(worker, "--probe", path, options) : NULL;
     int a[2] = {-1, -1}, b[2] = {-1, -1};
     p->pid = -1;
     if (pipe2(a, O_CLOEXEC) == 0 && pipe2(b, O_CLOEXEC) == 0)
-        p->pid = fork();
-    if (p->pid == 0) {
-        enter_child(a[1], b[1]);
-        if (worker)
-            exec_worker(worker, path, options);
-        _exit(q35_probe_child(path, options ? options : &empty, REPORT_FD));
-    }
+        p->pid = argv ? q35_spawn(argv, &a[1], 1, b[1]) : fork_probe(path, options, a[1], b[1]);
+    q35_argv_free(argv);
     if (a[1] >= 0)
         close(a[1]);
     if (b[1] >= 0)
@@ -204,14 +174,16 @@ static enum q35_status conclude(const struct probe *p, bool gone, int wstatus, u
                                 struct q35_error *err)
 {
     const char *where = doing[p->stage];
+    char text[80];
     if (p->garbled)
         return q35_fail(err, Q35_E_PLUGIN, "wrote into the loader's own descriptor while %s",
                         where);
     if (!gone)
         return q35_fail(err, Q35_E_TIMEOUT, "hangs: killed after %u s while %s", seconds, where);
-    if (WIFSIGNALED(wstatus))
-        return q35_fail(err, Q35_E_PLUGIN, "crashes while %s: signal %d (%s)", where,
-                        WTERMSIG(wstatus), strsignal(WTERMSIG(wstatus)));
+    if (WIFSIGNALED(wstatus)) {
+        q35_wait_status_text(wstatus, text, sizeof(text));
+        return q35_fail(err, Q35_E_PLUGIN, "crashes while %s: %s", where, text);
+    }
     if (p->stage == START)
         return q35_fail(err, Q35_E_INTERNAL, "the probing process could not be started");
     if (p->stage == FAILED)

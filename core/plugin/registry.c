@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/plugin/load.h"
+#include "core/plugin/isolate.h"
 #include "core/plugin/search.h"
 
 /* Everything up to the first instruction of the plugin in this process. */
@@ -46,15 +46,17 @@ static enum q35_status add_devices(struct q35_registry *r, struct q35_plugin_ent
     return Q35_OK;
 }
 
-static enum q35_status refuse_unknown_wishes(const struct q35_config *config,
-                                             const struct q35_config_backend *b,
-                                             struct q35_error *err)
+static enum q35_status load_here_or_apart(struct q35_plugin_entry *p,
+                                          const struct q35_config *config, const char *worker,
+                                          struct q35_error *err)
 {
-    if (b->isolate)
-        return q35_fail(err, Q35_E_CONFIG,
-                        "%s:%d: [backend %s] isolate = process is not available in this build",
-                        config->path, b->line, b->name);
-    return Q35_OK;
+    if (!p->config->isolate)
+        return q35_plugin_load(p, p->path, err);
+    if (!worker)
+        return q35_fail(err, Q35_E_NOT_FOUND,
+                        "%s:%d: isolate = process needs the program q35-worker", config->path,
+                        p->config->line);
+    return q35_isolate_load(p, worker, err);
 }
 
 /* CONFIG is an error of the whole configuration; other failures are the plugin's own. */
@@ -62,14 +64,12 @@ static enum q35_status load_backend(struct q35_registry *r, struct q35_plugin_en
                                     const struct q35_config *config, const char *worker,
                                     struct q35_error *err)
 {
-    enum q35_status st = refuse_unknown_wishes(config, p->config, err);
+    enum q35_status st;
     p->options = (struct q35_options){(uint32_t)sizeof(p->options), p->config->option_count,
                                       p->config->options};
-    if (st != Q35_OK)
-        return st;
     st = admit(p, config, worker, err);
     if (st == Q35_OK)
-        st = q35_plugin_load(p, p->path, err);
+        st = load_here_or_apart(p, config, worker, err);
     if (st == Q35_OK) {
         st = q35_options_check(&p->api, p->config, config->path, err);
         if (st == Q35_E_CONFIG)
