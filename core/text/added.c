@@ -76,6 +76,11 @@ static bool between_words(const char *text, size_t len, size_t start, size_t end
            !(end < len && q35_unicode_word(char_after(text, len, end)));
 }
 
+static bool swallowed(const struct q35_added *a, uint32_t cp)
+{
+    return q35_unicode_space(cp) && (cp < 0x80 || !a->ascii);
+}
+
 struct q35_added_hit q35_added_find(const struct q35_added *a, const struct q35_vocab *v,
                                     const char *text, size_t len, size_t from, bool control)
 {
@@ -98,13 +103,13 @@ struct q35_added_hit q35_added_find(const struct q35_added *a, const struct q35_
         hit.start = at;
         hit.end = end;
         if (flags & Q35_TOKEN_LSTRIP)
-            while (hit.start > from && q35_unicode_space(char_before(text, hit.start))) {
+            while (hit.start > from && swallowed(a, char_before(text, hit.start))) {
                 do
                     hit.start--;
                 while (hit.start > from && ((uint8_t)text[hit.start] & 0xc0) == 0x80);
             }
         if (flags & Q35_TOKEN_RSTRIP)
-            while (hit.end < len && q35_unicode_space(char_after(text, len, hit.end))) {
+            while (hit.end < len && swallowed(a, char_after(text, len, hit.end))) {
                 uint32_t cp;
                 hit.end += q35_utf8_get(text + hit.end, len - hit.end, &cp);
             }

@@ -231,7 +231,7 @@ static void symbols_init(const struct q35_bpe *b, const struct q35_vocab *v, str
     w->n_heap = 0;
     if (b->byte_level) {
         for (at = 0; at < len; at++)
-            if (b->bytes[(uint8_t)word[at]] >= 0)
+            if (b->keep_gaps || b->bytes[(uint8_t)word[at]] >= 0)
                 symbol_add(w, b->bytes[(uint8_t)word[at]], at, 1);
     } else if (b->by_score) {
         while (at < len) {
@@ -309,13 +309,14 @@ static void merge_all(const struct q35_bpe *b, const struct q35_vocab *v, struct
     }
 }
 
-/* What no token spells: bytes, else the unknown token. */
+/* What no token spells: bytes, else the unknown token. A byte-level model that lacks a byte leaves
+ * it out, as the libraries do. */
 static void emit_unknown(const struct q35_bpe *b, const char *text, size_t len, struct q35_ids *ids)
 {
     size_t i;
     for (i = 0; i < len; i++) {
         int32_t id = b->bytes[(uint8_t)text[i]];
-        if (id < 0)
+        if (id < 0 && !b->byte_level)
             id = b->unk;
         if (id >= 0)
             q35_ids_add(ids, id);

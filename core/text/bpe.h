@@ -17,6 +17,7 @@ struct q35_bpe {
     bool byte_level;    /* symbols are bytes; otherwise characters */
     bool byte_fallback; /* unknown characters become <0xXX> tokens */
     bool fuse_unk;
+    bool keep_gaps;           /* bytes without a token are left out only after merging */
     bool ignore_merges;       /* a word that is a token needs no merging */
     int32_t unk;              /* -1: unknown characters are dropped */
     int32_t bytes[256];       /* byte_level: token of each byte, otherwise <0xXX>; -1: none */

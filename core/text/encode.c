@@ -83,7 +83,7 @@ static enum q35_status encode_valid(struct encoder *e, const char *text, size_t 
 static void encode_bad_byte(struct encoder *e, uint8_t byte)
 {
     int32_t id = e->t->bpe.bytes[byte];
-    if (id < 0)
+    if (id < 0 && !e->t->bpe.byte_level)
         id = e->t->bpe.unk;
     if (id >= 0)
         q35_ids_add(&e->ids, id);

@@ -85,6 +85,44 @@ const char *q35_tokenizer_chat_template(const struct q35_tokenizer *t)
     return t->chat_template;
 }
 
+/* Tokens for filling in the middle are control tokens, whatever the file calls them. */
+static void mark_fim(struct q35_tokenizer *t)
+{
+    static const char *const names[] = {
+        "<|fim_prefix|>",
+        "<fim-prefix>",
+        "<fim_prefix>",
+        "<\xef\xbd\x9c"
+        "fim\xe2\x96\x81"
+        "begin\xef\xbd\x9c>",
+        "<PRE>",
+        "\xe2\x96\x81<PRE>",
+        "<|fim_suffix|>",
+        "<fim-suffix>",
+        "<fim_suffix>",
+        "<\xef\xbd\x9c"
+        "fim\xe2\x96\x81hole\xef\xbd\x9c>",
+        "<SUF>",
+        "\xe2\x96\x81<SUF>",
+        "<|fim_middle|>",
+        "<fim-middle>",
+        "<fim_middle>",
+        "<\xef\xbd\x9c"
+        "fim\xe2\x96\x81"
+        "end\xef\xbd\x9c>",
+        "<MID>",
+        "\xe2\x96\x81<MID>",
+    };
+    size_t i;
+    for (i = 0; i < Q35_COUNT(names); i++) {
+        int32_t id = q35_vocab_find(&t->vocab, names[i], strlen(names[i]));
+        if (id >= 0) {
+            t->vocab.tokens[id].kind = Q35_TOKEN_CONTROL;
+            t->vocab.tokens[id].flags |= Q35_TOKEN_ADDED;
+        }
+    }
+}
+
 void q35_tokenizer_mark_ends(struct q35_tokenizer *t, bool control_only)
 {
     static const char *const names[] = {
@@ -117,6 +155,8 @@ void q35_tokenizer_mark_ends(struct q35_tokenizer *t, bool control_only)
         t->vocab.tokens[id].kind = Q35_TOKEN_CONTROL;
         t->vocab.tokens[id].flags |= Q35_TOKEN_END | Q35_TOKEN_ADDED;
     }
+    if (!control_only)
+        mark_fim(t);
     for (i = Q35_SPECIAL_EOS; i <= Q35_SPECIAL_EOM; i++)
         if (t->special[i] >= 0)
             t->vocab.tokens[t->special[i]].flags |= Q35_TOKEN_END;

@@ -174,6 +174,7 @@ static enum q35_status setup_bpe(struct loader *l)
     if (s)
         return s;
     l->t->bpe.byte_level = true;
+    l->t->bpe.keep_gaps = true;
     l->t->decode = Q35_DECODE_BYTE_ALPHABET;
     return load_merges(l);
 }
@@ -232,6 +233,7 @@ static enum q35_status load_ends(struct loader *l)
     q35_tokenizer_mark_ends(t, t->json != NULL);
     if (!t->json)
         mark_phi3(l);
+    t->early.ascii = !t->json;
     s = load_flags(l, "q35.tokenizer.end_ids", Q35_TOKEN_END);
     if (!s)
         s = load_flags(l, "q35.tokenizer.rstrip_ids", Q35_TOKEN_RSTRIP);

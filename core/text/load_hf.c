@@ -28,8 +28,9 @@ static enum q35_status read_text(struct loader *l, const char *name, uint64_t li
     return q35_file_read(path, limit, text, len, l->err);
 }
 
-/* *out NULL and OK if the file is not there. */
-static enum q35_status read_json(struct loader *l, const char *name, json_t **out)
+/* *out NULL and OK if the file is not there. tokenizer_config.json likes to hold 1e30 as an
+ * integer, hence the flags. */
+static enum q35_status read_json(struct loader *l, const char *name, size_t flags, json_t **out)
 {
     json_error_t e;
     char *text;
@@ -37,7 +38,7 @@ static enum q35_status read_json(struct loader *l, const char *name, json_t **ou
     enum q35_status s = read_text(l, name, MAX_JSON, &text, &len);
     if (s)
         return s == Q35_E_NOT_FOUND ? Q35_OK : s;
-    *out = json_loadb(text, len, JSON_ALLOW_NUL, &e);
+    *out = json_loadb(text, len, JSON_ALLOW_NUL | flags, &e);
     free(text);
     if (!*out || !json_is_object(*out))
         return q35_fail(l->err, Q35_E_FORMAT, "%s/%s:%d: %s", l->dir, name, e.line,
@@ -289,15 +290,15 @@ static enum q35_status keep_json(struct loader *l)
 
 static enum q35_status load(struct loader *l)
 {
-    enum q35_status s = read_json(l, "tokenizer.json", &l->root);
+    enum q35_status s = read_json(l, "tokenizer.json", 0, &l->root);
     if (!s && !l->root)
         s = q35_fail(l->err, Q35_E_NOT_FOUND, "%s has no tokenizer.json", l->dir);
     if (!s)
-        s = read_json(l, "tokenizer_config.json", &l->config);
+        s = read_json(l, "tokenizer_config.json", JSON_DECODE_INT_AS_REAL, &l->config);
     if (!s)
-        s = read_json(l, "generation_config.json", &l->generation);
+        s = read_json(l, "generation_config.json", 0, &l->generation);
     if (!s)
-        s = read_json(l, "config.json", &l->model);
+        s = read_json(l, "config.json", 0, &l->model);
     if (!s)
         s = load_vocab(l);
     if (!s)

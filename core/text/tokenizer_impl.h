@@ -14,6 +14,7 @@ struct q35_added {
     struct q35_map64 edges; /* node * 512 + byte -> node; node * 512 + 256 -> token */
     uint64_t nodes;
     bool first[256]; /* bytes a token may begin with */
+    bool ascii;      /* only ASCII white space is swallowed */
 };
 void q35_added_fini(struct q35_added *a);
 void q35_added_put(struct q35_added *a, const char *text, size_t len, int32_t id);
