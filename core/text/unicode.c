@@ -102,7 +102,10 @@ bool q35_unicode_punctuation(uint32_t cp)
 bool q35_unicode_word(uint32_t cp)
 {
     utf8proc_category_t c = category(cp);
-    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_NO) || c == UTF8PROC_CATEGORY_PC;
+    bool enclosed = (cp >= 0x24b6 && cp <= 0x24e9) || (cp >= 0x1f130 && cp <= 0x1f149) ||
+                    (cp >= 0x1f150 && cp <= 0x1f169) || (cp >= 0x1f170 && cp <= 0x1f189);
+    return (c >= UTF8PROC_CATEGORY_LU && c <= UTF8PROC_CATEGORY_NL) || c == UTF8PROC_CATEGORY_PC ||
+           enclosed || cp == 0x200c || cp == 0x200d;
 }
 
 enum q35_status q35_unicode_normalize(struct q35_str *out, enum q35_unicode_form form,

@@ -18,7 +18,7 @@ size_t q35_utf8_prefix(const char *text, size_t len);
 bool q35_unicode_space(uint32_t cp);       /* White_Space */
 bool q35_unicode_numeric(uint32_t cp);     /* Nd, Nl, No */
 bool q35_unicode_punctuation(uint32_t cp); /* ASCII punctuation and symbols, and P* */
-bool q35_unicode_word(uint32_t cp);        /* letters, marks, numbers, connectors */
+bool q35_unicode_word(uint32_t cp);        /* \w: alphabetic, marks, digits, connectors */
 
 enum q35_unicode_form { Q35_NFC, Q35_NFD, Q35_NFKC, Q35_NFKD };
 /* Appends the normal form of well-formed UTF-8. */
