@@ -51,12 +51,13 @@ static uint32_t char_after(const char *text, size_t len, size_t at)
 
 /* The longest token beginning exactly at `at`. */
 static int32_t longest_at(const struct q35_added *a, const struct q35_vocab *v, const char *text,
-                          size_t len, size_t at, bool control, size_t *end)
+                          const uint8_t *trusted, size_t len, size_t at, bool control, size_t *end)
 {
     uint64_t node = 0, hit;
     int32_t best = -1;
     size_t i;
     for (i = at; i < len; i++) {
+        control &= !trusted || trusted[i];
         if (!q35_map64_get(&a->edges, node * WIDTH + (uint8_t)text[i], &node))
             break;
         if (q35_map64_get(&a->edges, node * WIDTH + TERMINAL, &hit)) {
@@ -82,7 +83,8 @@ static bool swallowed(const struct q35_added *a, uint32_t cp)
 }
 
 struct q35_added_hit q35_added_find(const struct q35_added *a, const struct q35_vocab *v,
-                                    const char *text, size_t len, size_t from, bool control)
+                                    const char *text, const uint8_t *trusted, size_t len,
+                                    size_t from, bool control)
 {
     struct q35_added_hit hit = {.id = -1, .start = len, .end = len};
     size_t at, end = 0;
@@ -91,7 +93,7 @@ struct q35_added_hit q35_added_find(const struct q35_added *a, const struct q35_
         int32_t id;
         if (!a->first[(uint8_t)text[at]])
             continue;
-        id = longest_at(a, v, text, len, at, control, &end);
+        id = longest_at(a, v, text, trusted, len, at, control, &end);
         if (id < 0)
             continue;
         flags = v->tokens[id].flags;

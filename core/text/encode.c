@@ -8,9 +8,10 @@
 struct encoder {
     const struct q35_tokenizer *t;
     struct q35_error *err;
-    bool control;  /* text may become control tokens */
-    bool at_start; /* nothing of the input came before */
-    bool first;    /* ... or only a whole token right before */
+    bool control;           /* text may become control tokens */
+    const uint8_t *trusted; /* a chat: of each byte, whether it may; else NULL */
+    bool at_start;          /* nothing of the input came before */
+    bool first;             /* ... or only a whole token right before */
     struct q35_words words;
     struct q35_bpe_work work;
     struct q35_str normal;
@@ -45,8 +46,8 @@ static enum q35_status encode_plain(struct encoder *e, const char *text, size_t 
     while (at < e->normal.len) {
         struct q35_added_hit hit = {.id = -1, .start = e->normal.len, .end = e->normal.len};
         if (t->has_late)
-            hit =
-                q35_added_find(&t->late, &t->vocab, e->normal.data, e->normal.len, at, e->control);
+            hit = q35_added_find(&t->late, &t->vocab, e->normal.data, NULL, e->normal.len, at,
+                                 e->control && !e->trusted);
         if (hit.start > at) {
             s = encode_words(e, e->normal.data + at, hit.start - at);
             if (s)
@@ -61,12 +62,15 @@ static enum q35_status encode_plain(struct encoder *e, const char *text, size_t 
     return Q35_OK;
 }
 
-static enum q35_status encode_valid(struct encoder *e, const char *text, size_t len)
+static enum q35_status encode_valid(struct encoder *e, const char *text, const uint8_t *trusted,
+                                    size_t len)
 {
     const struct q35_tokenizer *t = e->t;
+    const struct q35_added *early = trusted ? &t->chat : &t->early;
     size_t at = 0;
     while (at < len) {
-        struct q35_added_hit hit = q35_added_find(&t->early, &t->vocab, text, len, at, e->control);
+        struct q35_added_hit hit =
+            q35_added_find(early, &t->vocab, text, trusted, len, at, e->control);
         enum q35_status s = encode_plain(e, text + at, hit.start - at);
         if (s)
             return s;
@@ -96,7 +100,7 @@ static enum q35_status encode_text(struct encoder *e, const char *text, size_t l
     size_t at = 0;
     while (at < len) {
         size_t n = q35_utf8_prefix(text + at, len - at);
-        enum q35_status s = encode_valid(e, text + at, n);
+        enum q35_status s = encode_valid(e, text + at, e->trusted ? e->trusted + at : NULL, n);
         if (s)
             return s;
         at += n;
@@ -106,35 +110,74 @@ static enum q35_status encode_text(struct encoder *e, const char *text, size_t l
     return Q35_OK;
 }
 
+/* Ends an encoding: hands the ids over or frees them. */
+static enum q35_status finish(struct encoder *e, enum q35_status s, size_t len, int32_t **ids,
+                              size_t *count)
+{
+    q35_words_fini(&e->words);
+    q35_bpe_work_fini(&e->work);
+    q35_str_fini(&e->normal);
+    if (!s && e->ids.count == 0) { /* never NULL, so that callers need no special case */
+        q35_ids_add(&e->ids, 0);
+        e->ids.count = 0;
+    }
+    if (!s && e->ids.failed)
+        s = q35_fail(e->err, Q35_E_NOMEM, "no memory for the tokens of %zu bytes", len);
+    if (s) {
+        free(e->ids.data);
+        return s;
+    }
+    *ids = e->ids.data;
+    *count = e->ids.count;
+    return Q35_OK;
+}
+
+static void add_all(struct encoder *e, const struct q35_ids *ids)
+{
+    size_t i;
+    for (i = 0; i < ids->count; i++)
+        q35_ids_add(&e->ids, ids->data[i]);
+}
+
 enum q35_status q35_tokenizer_encode(const struct q35_tokenizer *t, const char *text, size_t len,
                                      uint32_t flags, int32_t **ids, size_t *count,
                                      struct q35_error *err)
 {
     struct encoder e = {.t = t, .err = err, .at_start = true, .first = true};
     enum q35_status s;
-    size_t i;
     *ids = NULL;
     *count = 0;
     e.control = (flags & Q35_ENCODE_SPECIAL) != 0;
     if (flags & Q35_ENCODE_BOS)
-        for (i = 0; i < t->prefix.count; i++)
-            q35_ids_add(&e.ids, t->prefix.data[i]);
+        add_all(&e, &t->prefix);
     s = encode_text(&e, text, len);
     if (flags & Q35_ENCODE_BOS)
-        for (i = 0; i < t->suffix.count; i++)
-            q35_ids_add(&e.ids, t->suffix.data[i]);
-    q35_words_fini(&e.words);
-    q35_bpe_work_fini(&e.work);
-    q35_str_fini(&e.normal);
-    if (!s && e.ids.count == 0)
-        q35_ids_add(&e.ids, 0), e.ids.count = 0; /* callers may free() and index in peace */
-    if (!s && e.ids.failed)
-        s = q35_fail(err, Q35_E_NOMEM, "no memory for the tokens of %zu bytes", len);
-    if (s) {
-        free(e.ids.data);
-        return s;
+        add_all(&e, &t->suffix);
+    return finish(&e, s, len, ids, count);
+}
+
+enum q35_status q35_tokenizer_encode_trusted(const struct q35_tokenizer *t, const char *text,
+                                             const uint8_t *trusted, size_t len, int32_t **ids,
+                                             size_t *count, struct q35_error *err)
+{
+    struct encoder e = {.t = t, .err = err, .at_start = true, .first = true};
+    const struct q35_ids *p = &t->prefix;
+    enum q35_status s;
+    size_t i;
+    *ids = NULL;
+    *count = 0;
+    e.control = true;
+    e.trusted = trusted;
+    s = encode_text(&e, text, len);
+    if (!s && !e.ids.failed && p->count &&
+        (e.ids.count < p->count || memcmp(e.ids.data, p->data, p->count * sizeof(*p->data)) != 0)) {
+        size_t n = e.ids.count;
+        add_all(&e, p); /* at the end, for room; then in front */
+        if (!e.ids.failed) {
+            memmove(e.ids.data + p->count, e.ids.data, n * sizeof(*e.ids.data));
+            for (i = 0; i < p->count; i++)
+                e.ids.data[i] = p->data[i];
+        }
     }
-    *ids = e.ids.data;
-    *count = e.ids.count;
-    return Q35_OK;
+    return finish(&e, s, len, ids, count);
 }

@@ -47,6 +47,7 @@ void q35_tokenizer_destroy(struct q35_tokenizer *t)
     q35_pipeline_fini(&t->pipeline);
     q35_added_fini(&t->early);
     q35_added_fini(&t->late);
+    q35_added_fini(&t->chat);
     free(t->prefix.data);
     free(t->suffix.data);
     free(t->chat_template);
@@ -267,11 +268,13 @@ enum q35_status q35_tokenizer_finish(struct q35_tokenizer *t, struct q35_error *
             s = add_late(t, i, err);
         else
             q35_added_put(&t->early, q35_vocab_text(&t->vocab, i), k->text_len, (int32_t)i);
+        if (k->kind == Q35_TOKEN_CONTROL || !(k->flags & Q35_TOKEN_LATE) || !t->pipeline.n_norms)
+            q35_added_put(&t->chat, q35_vocab_text(&t->vocab, i), k->text_len, (int32_t)i);
     }
     if (s)
         return s;
-    if (t->vocab.pool.failed || t->early.edges.failed || t->late.edges.failed || t->prefix.failed ||
-        t->suffix.failed)
+    if (t->vocab.pool.failed || t->early.edges.failed || t->late.edges.failed ||
+        t->chat.edges.failed || t->prefix.failed || t->suffix.failed)
         return q35_fail(err, Q35_E_NOMEM, "no memory for a tokenizer");
     return Q35_OK;
 }

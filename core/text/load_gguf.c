@@ -233,7 +233,7 @@ static enum q35_status load_ends(struct loader *l)
     q35_tokenizer_mark_ends(t, t->json != NULL);
     if (!t->json)
         mark_phi3(l);
-    t->early.ascii = !t->json;
+    t->early.ascii = t->chat.ascii = !t->json;
     s = load_flags(l, "q35.tokenizer.end_ids", Q35_TOKEN_END);
     if (!s)
         s = load_flags(l, "q35.tokenizer.rstrip_ids", Q35_TOKEN_RSTRIP);

@@ -23,9 +23,11 @@ struct q35_added_hit {
     int32_t id;        /* -1: none */
     size_t start, end; /* with the white space it swallows */
 };
-/* The leftmost, then longest token in text[from..len). control: also control and unknown tokens. */
+/* The leftmost, then longest token in text[from..len). control: also control and unknown tokens,
+ * but only where every byte is trusted[] (NULL: all are). */
 struct q35_added_hit q35_added_find(const struct q35_added *a, const struct q35_vocab *v,
-                                    const char *text, size_t len, size_t from, bool control);
+                                    const char *text, const uint8_t *trusted, size_t len,
+                                    size_t from, bool control);
 
 enum q35_decode { Q35_DECODE_BYTE_ALPHABET, Q35_DECODE_SPACES, Q35_DECODE_PLAIN };
 
@@ -48,6 +50,7 @@ struct q35_tokenizer {
     struct q35_bpe bpe;
     struct q35_pipeline pipeline;
     struct q35_added early, late; /* sought in the text as it came; in normalized text */
+    struct q35_added chat;        /* early and the control tokens of late: for chat templates */
     bool has_late;
 
     enum q35_decode decode;
@@ -65,6 +68,17 @@ struct q35_tokenizer {
     char pre[64];   /* tokenizer.ggml.pre, "" if there is none */
     char *json;     /* tokenizer.json without vocabulary, NULL from plain GGUF */
 };
+
+/* The text of a chat, in which only bytes with trusted[i] != 0 spell control tokens. Adds what the
+ * model wants before and after a text unless it stands there already. */
+enum q35_status q35_tokenizer_encode_trusted(const struct q35_tokenizer *t, const char *text,
+                                             const uint8_t *trusted, size_t len, int32_t **ids,
+                                             size_t *count, struct q35_error *err);
+/* For tests: what a template makes of messages, and which bytes it wrote itself. */
+enum q35_status q35_chat_render(const struct q35_chat *c, const struct q35_tokenizer *t,
+                                const struct q35_chat_message *messages, size_t count,
+                                bool add_generation_prompt, struct q35_str *text,
+                                struct q35_str *trusted, struct q35_error *err);
 
 /* Copies len bytes into a string of its own. */
 char *q35_text_dup(const char *text, size_t len);
