@@ -195,7 +195,7 @@ static enum q35_status pre_metaspace(struct applier *a, const json_t *step, stru
         scheme = flag_of(step, "add_prefix_space", true) ? "always" : "never";
     for (i = 0; i < Q35_COUNT(names); i++)
         if (strcmp(names[i], scheme) == 0) {
-            p->scheme = (enum q35_scheme)i;
+            p->scheme = (enum q35_prepend_scheme)i;
             return p->literal.failed ? no_memory(a) : Q35_OK;
         }
     return refuse(a, "pre_tokenizer Metaspace: prepend_scheme", scheme);

@@ -37,7 +37,7 @@ enum q35_behavior {
     Q35_CONTIGUOUS
 };
 
-enum q35_scheme { Q35_PREPEND_ALWAYS, Q35_PREPEND_FIRST, Q35_PREPEND_NEVER };
+enum q35_prepend_scheme { Q35_PREPEND_ALWAYS, Q35_PREPEND_FIRST, Q35_PREPEND_NEVER };
 
 struct q35_pre {
     enum q35_pre_type type;
@@ -47,7 +47,7 @@ struct q35_pre {
     struct q35_str literal; /* SPLIT without re; METASPACE: the replacement */
     bool prefix_space;      /* BYTES: each piece begins with a space */
     bool map;               /* BYTES: rewrite the text (a later step looks at it) */
-    enum q35_scheme scheme; /* METASPACE */
+    enum q35_prepend_scheme scheme; /* METASPACE */
     bool split;             /* METASPACE */
 };
 

@@ -30,7 +30,7 @@ enum q35_status q35_tokenizer_encode(const struct q35_tokenizer *t, const char *
                                      uint32_t flags, int32_t **ids, size_t *count,
                                      struct q35_error *err);
 
-/* The raw bytes of a token; control tokens give "" unless `special`. */
+/* The raw bytes of a token; control tokens give "" unless `special`. Valid as long as t. */
 struct q35_piece {
     const char *data;
     size_t len;
@@ -46,7 +46,9 @@ int32_t q35_tokenizer_eos(const struct q35_tokenizer *t);
 struct q35_detok {
     char pending[8];
     uint32_t pending_len;
-    bool started; /* SentencePiece: the leading space of the first piece is dropped */
+    /* SentencePiece puts a space before a text, so the first piece pushed loses one. Set this before
+     * the first push when the tokens continue a text (completions): then the space is real. */
+    bool started;
 };
 /* Appends to out what token `id` completes. Invalid sequences become U+FFFD. */
 void q35_detok_push(struct q35_detok *d, const struct q35_tokenizer *t, int32_t id,
@@ -54,8 +56,10 @@ void q35_detok_push(struct q35_detok *d, const struct q35_tokenizer *t, int32_t 
 /* The end: whatever is pending becomes U+FFFD. */
 void q35_detok_finish(struct q35_detok *d, struct q35_str *out);
 
-/* What convert writes into a packed model: the tokenizer as GGUF metadata. The callbacks are
- * implemented by the GGUF writer. Arrays are in token order. */
+/* What convert writes into a packed model: the tokenizer as GGUF metadata, such that
+ * q35_tokenizer_from_gguf of the result makes the same tokens. Standard keys, and for what GGUF has
+ * no words for: q35.tokenizer.json (tokenizer.json without vocabulary and merges), .prefix_ids and
+ * .suffix_ids (what Q35_ENCODE_BOS adds), .end_ids, .rstrip_ids, .merge_ids. */
 struct q35_gguf_writer;
 enum q35_status q35_tokenizer_write(const struct q35_tokenizer *t, struct q35_gguf_writer *w,
                                     struct q35_error *err);
@@ -76,8 +80,10 @@ struct q35_chat;
 enum q35_status q35_chat_create(struct q35_chat **out, const char *template_text,
                                 struct q35_error *err);
 void q35_chat_destroy(struct q35_chat *c);
-/* Renders and tokenizes. Only text of the template itself may become control tokens; content of
- * messages never does. INVALID carries the template's own raise_exception text. [any] */
+/* Renders and tokenizes. Only text of the template itself may become control tokens; role and
+ * content of messages never do. BOS is added where the model wants it and the template has not.
+ * tools and documents are none; strftime_now is not defined, so that the same messages give the same
+ * prompt on any day. INVALID carries the template's own raise_exception text. [any] */
 enum q35_status q35_chat_encode(const struct q35_chat *c, const struct q35_tokenizer *t,
                                 const struct q35_chat_message *messages, size_t count,
                                 bool add_generation_prompt, int32_t **ids, size_t *n_ids,
