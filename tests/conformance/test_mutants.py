@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+# SPDX-FileCopyrightText: 2026 The q35 authors
+# SPDX-License-Identifier: MIT
+"""Seeded bugs in a copy of the reference backend: the kit must catch every one.
+
+usage: test_mutants.py Q35 CC SOURCE_ROOT [NAME ...]
+"""
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+OPS, ARITH, FORMAT = "ops.c", "arith.h", "format.h"
+KV, EXEC, WEIGHTS = "soft_kv.c", "soft_exec.c", "soft_weights.c"
+TIME, RUN, IMPL, LAYER = "soft_timeline.c", "soft_run.c", "soft_impl.h", "soft_layer.c"
+
+# (name, file, old text, new text, the check that must fail)
+MUTANTS = [
+    ("bias-forgotten", OPS, "m->bias ? v + m->bias[r] : v", "v", "layers"),
+    ("last-row", OPS, "r < block + Q35_TILE_ROWS && r < m->rows",
+     "r < block + Q35_TILE_ROWS && r + 1 < m->rows", "products"),
+    ("last-tile-only", OPS, "acc[r][t] += sum;", "acc[r][t] = sum;", "products"),
+    ("first-token-scale", OPS, "m->scales[r], token_scales[t])", "m->scales[r], token_scales[0])",
+     "products"),
+    ("row-scale-index", OPS, "m->scales[r], token", "m->scales[r - block], token", "products"),
+    ("padding-not-zeroed", OPS, "memset(v + cols, 0, (cols_padded - cols) * sizeof(float));",
+     "for (uint32_t i = cols; i < cols_padded; i++) v[i] = 1.0f;", "products"),
+    ("no-rotation", OPS, "if (rot_block)", "if (0)", "products"),
+    ("halves-off-by-one", OPS, "x + i + half;", "x + i + half - (half > 1);", "layers"),
+    ("pairs-wrong", OPS, "x + 2 * i : x + i;", "x + i : x + i;", "layers"),
+    ("sine-sign", OPS, "cos_sin[half + i]);", "-cos_sin[half + i]);", "layers"),
+    ("window-start", OPS, "b == lo / Q35_ATTN_BLOCK ? lo % Q35_ATTN_BLOCK : 0;", "0;", "contexts"),
+    ("window-off-by-one", OPS, "hi + 1 - a->window : 0", "hi - a->window : 0", "contexts"),
+    ("kv-head-mapping", OPS, "h / group, lo", "h % a->n_kv_heads, lo", "layers"),
+    ("no-attention-scale", OPS, "q35_dot(q, key, d) * a->scale", "q35_dot(q, key, d)", "layers"),
+    ("residual-sign", OPS, "x[i] = x[i] + y[i];", "x[i] = x[i] - y[i];", "layers"),
+    ("gate-up-swapped", OPS, "q35_silu(gate[i]) * up[i]", "q35_silu(up[i]) * gate[i]", "layers"),
+    ("embedding-row", OPS, "row % Q35_TILE_ROWS, w", "(row + 1) % Q35_TILE_ROWS, w", "decode"),
+    ("embedding-rotated", OPS, "if (m->rot_block)", "if (0)", "decode"),
+    ("dot-without-fma", ARITH, "Q35_FMAF(x[i], y[i], lane[i & 15u])",
+     "x[i] * y[i] + lane[i & 15u]", "layers"),
+    ("dot-eight-lanes", ARITH, "lane[i & 15u] = Q35_FMAF(x[i], y[i], lane[i & 15u])",
+     "lane[i & 7u] = Q35_FMAF(x[i], y[i], lane[i & 7u])", "layers"),
+    ("round-half-up", ARITH, "Q35_RINTF(x[i] * inv)", "floorf(x[i] * inv + 0.5f)", "products"),
+    ("divide-first", ARITH, "Q35_RINTF(x[i] * inv)", "Q35_RINTF(x[i] / top * 127.0f)", "layers"),
+    ("rescale-order", ARITH, "(float)acc * (row_scale * token_scale)",
+     "(float)acc * row_scale * token_scale", "products"),
+    ("exp-coefficient", ARITH, "1.3981999507e-3f", "1.3983e-3f", "contexts"),
+    ("f16-truncates", ARITH, "a += 0xc8000fffu + ((a >> 13) & 1u);", "a += 0xc8000000u;", "layers"),
+    ("block-lanes", ARITH, "lane[(first + j) & 15u] = lane[(first + j) & 15u] + s[j];",
+     "lane[(first + j) >> 2 & 15u] = lane[(first + j) >> 2 & 15u] + s[j];", "contexts"),
+    ("merge-without-fma", ARITH, "Q35_FMAF(sb.l, c, st->l * a)", "sb.l * c + st->l * a",
+     "contexts"),
+    ("merge-maximum", ARITH, "sb.m > st->m ? sb.m : st->m", "sb.m", "contexts"),
+    ("angle-in-single", ARITH, "(double)position * (double)inv_freq",
+     "(double)((float)position * inv_freq)", "contexts"),
+    ("no-tail-biting", FORMAT, "((r + 15u) & 15u)", "(r ? r - 1 : 0)", "decode"),
+    ("nibbles-swapped", FORMAT, "(int)((b & 15u) + (m & 15u))", "(int)((b >> 4) + (m & 15u))",
+     "decode"),
+    ("one-row-up", FORMAT, "((r + 14u) & 15u)", "((r + 15u) & 15u)", "decode"),
+    ("no-copy-on-write", KV, "kv->refs[table[b]] > 1)", "kv->refs[table[b]] > 1000)", "kv"),
+    ("copy-too-little", KV, "(old & ~MARK) * values, values * 2)", "(old & ~MARK) * values, values)",
+     "kv"),
+    ("sequence-tag", KV, "uint64_t page = table_of(kv, t->sequence)",
+     "uint64_t page = table_of(kv, soft_token(b, 0)->sequence)", "layers"),
+    ("position-in-page", KV, "to += (uint64_t)(t->position % Q35_ATTN_BLOCK) * d;",
+     "to += (uint64_t)(i % Q35_ATTN_BLOCK) * d;", "layers"),
+    ("fork-whole-blocks", KV, "b < blocks_for(length); b++", "b < length / Q35_ATTN_BLOCK; b++", "kv"),
+    ("truncate-keeps", KV, "page_unref(kv, table[b]);\n        table[b] = SOFT_NO_PAGE;\n    }\n}\n\nenum",
+     "table[b] = SOFT_NO_PAGE;\n    }\n}\n\nenum", "capacity"),
+    ("no-undo", KV, "        kv_undo(kv);\n", "", "capacity"),
+    ("rewrite-keeps-length", KV, "if (lengths[l] > kv->rows[kv->active[i]].start)", "if (0)", "none"),
+    ("rotation-shared", EXEC, "a->rot_seed == b->rot_seed)", "1)", "layers"),
+    ("logits-of-first", EXEC, "s->x + t * d, d *", "s->x + (n - 1) * d, d *", "layers"),
+    ("no-embed-scale", EXEC, "x[i] * l->desc.embed_scale", "x[i]", "decode"),
+    ("no-k-norm", EXEC, "if (k_norm)", "if (0)", "layers"),
+    ("norm-before-bias", EXEC, "n * d->d_model, s->x, s->h, err));\n\n", "0, s->x, s->h, err));\n\n",
+     "layers"),
+    ("hash-ignored", WEIGHTS, "t->hash != t->desc.hash", "0", "upload-errors"),
+    ("gap-ignored", WEIGHTS, "t->extent_count != 1 || t->extents[0].lo", "0 && t->extents[0].lo",
+     "none"),
+    ("o-bias-forgotten", WEIGHTS, "return vector(l, Q35_ROLE_O_BIAS);", "return NULL;", "layers"),
+    ("k-takes-v-bias", WEIGHTS, "return vector(l, Q35_ROLE_K_BIAS);",
+     "return vector(l, Q35_ROLE_V_BIAS);", "layers"),
+    ("few-results", IMPL, "#define SOFT_RESULTS 64u", "#define SOFT_RESULTS 32u", "timeline"),
+    ("cancel-reaches-next", TIME, "return value <= atomic_load", "return value <= 1 + atomic_load",
+     "cancel"),
+    ("any-signal", TIME, "if (value <= t->submitted)", "if (0)", "timeline"),
+    ("output-4-short", RUN, "if (have < bytes)", "if (have + 4 < bytes)", "invalid"),
+    ("token-id-limit", RUN, "(uint32_t)t->id >= first->desc.vocab",
+     "(uint32_t)t->id > first->desc.vocab", "invalid"),
+    ("kv-half-planned", RUN, "__builtin_mul_overflow(pages, 2 * page_values, &own.kv_bytes)",
+     "__builtin_mul_overflow(pages, page_values, &own.kv_bytes)", "plan"),
+    ("missing-tensors", LAYER, "roles[role].need == REQUIRED ||", "0 ||", "supports"),
+]
+# Changes that keep every rule: bytes that never came have no hash either, and a length that is too
+# long only matters where a gap would be refused. They show that the kit does not cry wolf.
+HARMLESS = [m for m in MUTANTS if m[4] == "none"]
+SOURCES = ["ops.c", "soft_device.c", "soft_timeline.c", "soft_layer.c", "soft_weights.c", "soft_kv.c",
+           "soft_exec.c", "soft_run.c", "soft_lend.c", "plugin.c"]
+
+
+class Tree:
+    """A copy of the backend and of the public headers."""
+
+    def __init__(self, root, cc, folder):
+        self.cc, self.folder = cc, folder
+        shutil.copytree(os.path.join(root, "include", "q35"), os.path.join(folder, "include", "q35"))
+        shutil.copytree(os.path.join(root, "backends", "reference"), os.path.join(folder, "src"))
+        self.objects = {s: self.compile(s, "good") for s in SOURCES}
+
+    def path(self, name):
+        inside = ("include", "q35", name) if name in (ARITH, FORMAT) else ("src", name)
+        return os.path.join(self.folder, *inside)
+
+    def compile(self, source, kind):
+        out = os.path.join(self.folder, kind + "-" + source + ".o")
+        subprocess.run([self.cc, "-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden",
+                        "-ffp-contract=off", "-D_GNU_SOURCE", "-w",
+                        "-I", os.path.join(self.folder, "include"), "-c", self.path(source),
+                        "-o", out], check=True)
+        return out
+
+    def build(self, name, file=None, old="", new=""):
+        """The plugin with one text replaced; None if the text is not there exactly once."""
+        objects = dict(self.objects)
+        if file:
+            with open(self.path(file)) as f:
+                text = f.read()
+            if text.count(old) != 1:
+                return None
+            with open(self.path(file), "w") as f:
+                f.write(text.replace(old, new))
+            for source in [file] if file.endswith(".c") else SOURCES:
+                objects[source] = self.compile(source, "mutant")
+            with open(self.path(file), "w") as f:
+                f.write(text)
+        out = os.path.join(self.folder, name + ".so")
+        subprocess.run([self.cc, "-shared", "-o", out] + list(objects.values()) +
+                       ["-lm", "-lpthread"], check=True)
+        return out
+
+
+def outcome(q35, plugin, check):
+    done = subprocess.run([q35, "verify-plugin", "--quick", "--check", check, plugin],
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.returncode, done.stdout
+
+
+def main():
+    q35, cc, root, only = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:]
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Tree(root, cc, folder)
+        good = tree.build("good")
+        for check in sorted({m[4] for m in MUTANTS} - {"none"}):
+            if not only and outcome(q35, good, check)[0] != 0:
+                print("FAIL the unchanged backend, check", check)
+                failures += 1
+        for name, file, old, new, check in MUTANTS:
+            if only and name not in only:
+                continue
+            plugin = tree.build(name, file, old, new)
+            if not plugin:
+                print("FAIL", name, "does not fit", file, "any more")
+                failures += 1
+                continue
+            rc, told = outcome(q35, plugin, check if check != "none" else "kv")
+            caught = rc == 1
+            fine = caught == (check != "none")
+            print("ok  " if fine else "FAIL", name, "caught by " + check if caught else "not caught",
+                  told.splitlines()[2].strip() if caught and len(told.splitlines()) > 2 else "")
+            failures += not fine
+    print(len(MUTANTS) - len(HARMLESS), "seeded bugs,", failures, "failures")
+    return 1 if failures else 0
+
+
+sys.exit(main())
