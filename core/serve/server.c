@@ -175,7 +175,7 @@ static void on_reload(uv_signal_t *h, int number)
 static void load_work(uv_work_t *w)
 {
     struct q35_server *s = w->data;
-    s->status = s->load(s->load_user, s->config, &s->model, &s->error);
+    s->load_status = s->load(s->load_user, s->config, &s->loaded, &s->load_error);
 }
 
 static void load_done(uv_work_t *w, int status)
@@ -183,11 +183,14 @@ static void load_done(uv_work_t *w, int status)
     struct q35_server *s = w->data;
     s->loading = false;
     if (status != 0)
-        s->status = q35_fail(&s->error, Q35_E_CANCELLED, "loading was cancelled");
-    if (s->status != Q35_OK) {
+        s->load_status = q35_fail(&s->load_error, Q35_E_CANCELLED, "loading was cancelled");
+    if (s->load_status != Q35_OK) {
+        s->status = s->load_status;
+        s->error = s->load_error;
         stop(s, "loading failed");
         return;
     }
+    s->model = s->loaded;
     if (s->phase == Q35_PHASE_LOADING) {
         s->phase = Q35_PHASE_SERVING;
         q35_log(Q35_LOG_INFO, "serving %s, context %u", s->model.name, s->model.context);

@@ -20,10 +20,11 @@
 #define Q35_HEADER_BYTES 32768
 #define Q35_HEADERS_MAX 100
 #define Q35_URL_BYTES 4096
-#define Q35_BODY_TOTAL_FACTOR 16    /* bodies of all connections together, in largest bodies */
-#define Q35_STREAM_BYTES (1u << 20) /* unsent output of a stream; a reader this far behind is cut  \
-                                     */
-#define Q35_INLINE_BYTES 8192       /* longer bodies are parsed and tokenized by a worker */
+#define Q35_BODY_TOTAL_FACTOR 16 /* bodies of all connections together, in largest bodies */
+#define Q35_STREAM_BYTES                                                                           \
+    (1u << 20)                /* unsent output of a stream; a reader this far behind is cut        \
+                               */
+#define Q35_INLINE_BYTES 8192 /* longer bodies are parsed and tokenized by a worker */
 
 enum q35_phase {
     Q35_PHASE_LOADING,
@@ -47,8 +48,11 @@ struct q35_server {
     struct q35_settings settings;
     q35_serve_load_fn load;
     void *load_user;
-    struct q35_serve_model model;
-    enum q35_status status; /* what run will return */
+    struct q35_serve_model loaded; /* the loading thread's, with its status, until it is done */
+    enum q35_status load_status;
+    struct q35_error load_error;
+    struct q35_serve_model model; /* engine NULL until loaded */
+    enum q35_status status;       /* what run will return */
     struct q35_error error;
     enum q35_phase phase;
     uint64_t phase_deadline_ns;
