@@ -5,7 +5,8 @@
  *
  * A row of a tile is one load: vpermb puts 7 bytes into each 64-bit lane, vpmultishiftqb cuts them
  * into 8 codes, vpermi2b looks up 64 codes in a table of 128 bytes (it ignores bit 7, so the codes
- * need no mask). GFNI moves a nibble of B to bits 3..6, which is its factor of 8.
+ * need no mask). A nibble of B times 8 is the nibble in bits 3..6: B's bytes are turned by 3 bits
+ * so that the low nibble lies there, and GFNI moves the high one.
  *
  * vpdpbusd wants one unsigned factor: weights carry +128, put into the A tables, and 128 * sum(q)
  * is taken off at the end, modulo 2^32. */
@@ -37,6 +38,15 @@ static inline void load_table(__m512i out[2], const void *table, int bias)
     out[1] = _mm512_add_epi8(_mm512_loadu_si512((const uint8_t *)table + 64), add);
 }
 
+/* Every byte turned left by 3 bits. */
+static inline void load_nibbles(__m512i out[2], const uint8_t *table)
+{
+    __m512i turn = _mm512_set1_epi64((long long)(BIT(0, 5) | BIT(1, 6) | BIT(2, 7) | BIT(3, 0) |
+                                                 BIT(4, 1) | BIT(5, 2) | BIT(6, 3) | BIT(7, 4)));
+    out[0] = _mm512_gf2p8affine_epi64_epi8(_mm512_loadu_si512(table), turn, 0);
+    out[1] = _mm512_gf2p8affine_epi64_epi8(_mm512_loadu_si512(table + 64), turn, 0);
+}
+
 static inline void load_tables(struct tables *t, const struct q35_tables *from)
 {
     uint8_t spread[64], column[64];
@@ -47,13 +57,13 @@ static inline void load_tables(struct tables *t, const struct q35_tables *from)
     }
     load_table(t->a0, from->a0, 128);
     load_table(t->a1, from->a1, 128);
-    load_table(t->b, from->b, 0);
+    load_nibbles(t->b, from->b);
     t->spread = _mm512_loadu_si512(spread);
     t->column = _mm512_loadu_si512(column);
     t->shifts = _mm512_set1_epi64(0x312a231c150e0700ll);
-    /* bit matrices: output bits 3..6 from input bits 4..7 and from input bits 0..3 */
-    t->high = _mm512_set1_epi64((long long)(BIT(3, 4) | BIT(4, 5) | BIT(5, 6) | BIT(6, 7)));
-    t->low = _mm512_set1_epi64((long long)(BIT(3, 0) | BIT(4, 1) | BIT(5, 2) | BIT(6, 3)));
+    /* the high nibble's bits lie in 7, 0, 1, 2 and go to 3..6 */
+    t->high = _mm512_set1_epi64((long long)(BIT(3, 7) | BIT(4, 0) | BIT(5, 1) | BIT(6, 2)));
+    t->low = _mm512_set1_epi8(0x78);
 }
 
 static inline __m512i codes_of(const struct tables *t, const uint8_t *row)
@@ -83,7 +93,7 @@ static inline void decode(const struct tables *t, const uint8_t *row, struct abo
     if (has_b) {
         *x = _mm512_add_epi8(*x, _mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0));
         if (pair)
-            *y = _mm512_add_epi8(*y, _mm512_gf2p8affine_epi64_epi8(up->b, t->low, 0));
+            *y = _mm512_add_epi8(*y, _mm512_and_si512(up->b, t->low));
         up->b = look(t->b, ring ? _mm512_xor_si512(code, up->code) : code);
         up->code = code;
     }
@@ -163,18 +173,140 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
                              _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[0] << 7))));
 }
 
-/* ---- several tokens: decode into scratch, then a small matrix product ----------------------- */
+/* ---- 2 to 8 tokens: a few rows at a time, so that rows x tokens sums stay in registers ------- */
+
+/* What the passes over a group of tiles share: activations side by side, and what the rows of the
+ * last pass hand down in each tile. */
+struct few {
+    __m512i q[GROUP][DOTS_FEW][2];
+    struct above up[GROUP];
+    __m512i sums[]; /* [blocks][16][n] */
+};
+
+/* Tiles k .. k + tiles - 1 of the tokens; columns past n repeat the last one. */
+static void gather_q(const struct dots_args *a, uint32_t k, uint32_t tiles, uint32_t n,
+                     const int pair, struct few *f)
+{
+    uint32_t t, i;
+    for (t = 0; t < n; t++) {
+        uint32_t from = t < a->n_tokens ? t : a->n_tokens - 1;
+        const int8_t *q = a->q + from * a->q_stride + (uint64_t)k * (pair ? 128 : 64);
+        for (i = 0; i < tiles; i++, q += pair ? 128 : 64) {
+            f->q[i][t][0] = _mm512_loadu_si512(q);
+            if (pair)
+                f->q[i][t][1] = _mm512_loadu_si512(q + 64);
+        }
+    }
+}
+
+/* sums[rows][n] += rows r .. r + rows - 1 of `tiles` tiles. */
+static inline __attribute__((always_inline)) void
+few_rows(const struct tables *t, const uint8_t *tile, uint32_t tiles, const uint32_t rows,
+         const uint32_t n, struct few *f, __m512i *sums, const int pair, const int has_b,
+         const int ring)
+{
+    __m512i acc[16];
+    uint32_t i, j, r;
+    UNROLL
+    for (i = 0; i < rows * n; i++)
+        acc[i] = sums[i];
+    for (i = 0; i < tiles; i++, tile += Q35_TILE_BYTES) {
+        struct above up = f->up[i];
+        __m512i x[8], y[8];
+        UNROLL
+        for (r = 0; r < rows; r++) {
+            y[r] = t->high;
+            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x[r], &y[r]);
+        }
+        f->up[i] = up;
+        UNROLL
+        for (j = 0; j < n; j++) {
+            UNROLL
+            for (r = 0; r < rows; r++)
+                acc[r * n + j] = dot(acc[r * n + j], x[r], f->q[i][j][0]);
+            if (pair)
+                UNROLL
+            for (r = 0; r < rows; r++)
+                acc[r * n + j] = dot(acc[r * n + j], y[r], f->q[i][j][1]);
+        }
+    }
+    UNROLL
+    for (i = 0; i < rows * n; i++)
+        sums[i] = acc[i];
+}
+
+static inline __attribute__((always_inline)) void few_tokens(const struct dots_args *a,
+                                                             const uint32_t n, const uint32_t rows,
+                                                             const int pair, const int has_b,
+                                                             const int ring)
+{
+    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
+    struct few *f = a->scratch;
+    struct tables t;
+    uint32_t k, s, i, r;
+    load_tables(&t, a->tables);
+    for (i = 0; i < a->blocks * 16 * n; i++)
+        f->sums[i] = _mm512_setzero_si512();
+    for (k = 0; k < a->tiles; k += GROUP) {
+        uint32_t tiles = a->tiles - k < GROUP ? a->tiles - k : GROUP;
+        gather_q(a, k, tiles, n, pair, f);
+        for (s = 0; s < a->blocks; s++) {
+            const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
+            for (i = 0; i < tiles; i++) {
+                f->up[i] = (struct above){t.high, t.high};
+                decode_seam(&t, tile + i * Q35_TILE_BYTES, &f->up[i], has_b, ring);
+                prefetch_tile(tile + (GROUP + i) * Q35_TILE_BYTES);
+            }
+            for (r = 0; r < 16; r += rows)
+                few_rows(&t, tile + Q35_ROW_BYTES * r, tiles, rows, n, f,
+                         f->sums + ((uint64_t)s * 16 + r) * n, pair, has_b, ring);
+        }
+    }
+    for (s = 0; s < a->blocks; s++)
+        for (i = 0; i < a->n_tokens; i++) {
+            __m512i column[16];
+            for (r = 0; r < 16; r++)
+                column[r] = f->sums[((uint64_t)s * 16 + r) * n + i];
+            _mm512_storeu_si512(
+                a->acc + ((uint64_t)i * a->blocks + s) * 16,
+                _mm512_sub_epi32(reduce16_i32(column),
+                                 _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[i] << 7))));
+        }
+}
+
+#define FEW(kind, n, rows, pair, b, ring)                                                          \
+    static __attribute__((noinline)) void few_##kind##_##n(const struct dots_args *a)              \
+    {                                                                                              \
+        few_tokens(a, n, rows, pair, b, ring);                                                     \
+    }
+#define FEW_ALL(kind, pair, b, ring)                                                               \
+    FEW(kind, 2, 4, pair, b, ring)                                                                 \
+    FEW(kind, 3, 4, pair, b, ring)                                                                 \
+    FEW(kind, 4, 4, pair, b, ring)                                                                 \
+    FEW(kind, 6, 2, pair, b, ring)                                                                 \
+    FEW(kind, 8, 2, pair, b, ring)                                                                 \
+    static void (*const few_##kind[DOTS_FEW + 1])(const struct dots_args *) = {                    \
+        NULL,           NULL,           few_##kind##_2, few_##kind##_3, few_##kind##_4,            \
+        few_##kind##_6, few_##kind##_6, few_##kind##_8, few_##kind##_8}; /* by tokens */
+
+FEW_ALL(pair, 1, 0, 0)
+FEW_ALL(pair_b, 1, 1, 0)
+FEW_ALL(pair_ring, 1, 1, 1)
+FEW_ALL(single, 0, 0, 0)
+FEW_ALL(single_b, 0, 1, 0)
+FEW_ALL(single_ring, 0, 1, 1)
+
+/* ---- many tokens: decode into scratch, then a matrix product ----------------------------------
+ */
 
 /* n tiles of a row block as rows of unsigned weights: w[16][row_bytes]. */
 static inline __attribute__((always_inline)) void
 decode_tiles(const struct tables *t, const uint8_t *tile, uint32_t n, uint8_t *w,
-             uint64_t row_bytes, int ahead, const int pair, const int has_b, const int ring)
+             uint64_t row_bytes, const int pair, const int has_b, const int ring)
 {
     uint32_t i, r;
     for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, w += pair ? 128 : 64) {
         struct above up = {t->high, t->high};
-        if (ahead)
-            prefetch_tile(tile + GROUP * Q35_TILE_BYTES);
         decode_seam(t, tile, &up, has_b, ring);
         UNROLL
         for (r = 0; r < 16; r++) {
@@ -190,20 +322,6 @@ decode_tiles(const struct tables *t, const uint8_t *tile, uint32_t n, uint8_t *w
 /* The sums of 4 rows times 6 tokens, as named variables so that they stay in registers. */
 #define SUMS_OF(t) __m512i s##t##0, s##t##1, s##t##2, s##t##3;
 #define SUMS_ZERO(t) s##t##0 = s##t##1 = s##t##2 = s##t##3 = _mm512_setzero_si512();
-#define SUMS_LOAD(t)                                                                               \
-    if ((t) < n) {                                                                                 \
-        s##t##0 = sums[16 * (t)];                                                                  \
-        s##t##1 = sums[16 * (t) + 1];                                                              \
-        s##t##2 = sums[16 * (t) + 2];                                                              \
-        s##t##3 = sums[16 * (t) + 3];                                                              \
-    }
-#define SUMS_STORE(t)                                                                              \
-    if ((t) < n) {                                                                                 \
-        sums[16 * (t)] = s##t##0;                                                                  \
-        sums[16 * (t) + 1] = s##t##1;                                                              \
-        sums[16 * (t) + 2] = s##t##2;                                                              \
-        sums[16 * (t) + 3] = s##t##3;                                                              \
-    }
 #define SUMS_STEP(t)                                                                               \
     if ((t) < n) {                                                                                 \
         __m512i v = _mm512_loadu_si512(q + (t)*q_stride);                                          \
@@ -228,85 +346,6 @@ decode_tiles(const struct tables *t, const uint8_t *tile, uint32_t n, uint8_t *w
         __m512i x3 = _mm512_load_si512(w + 3 * row_bytes);                                         \
         EACH_TOKEN(SUMS_STEP)                                                                      \
     }
-
-/* Adds to sums[token][16], from row r on. */
-static inline __attribute__((always_inline)) void micro_few(const uint8_t *w, uint64_t row_bytes,
-                                                            const int8_t *q, uint64_t q_stride,
-                                                            uint32_t steps, const uint64_t n,
-                                                            __m512i *sums)
-{
-    uint32_t k;
-    EACH_TOKEN(SUMS_OF)
-    EACH_TOKEN(SUMS_ZERO)
-    EACH_TOKEN(SUMS_LOAD)
-    MICRO()
-    EACH_TOKEN(SUMS_STORE)
-}
-
-static void product_few(const uint8_t *w, uint64_t row_bytes, const int8_t *q, uint64_t q_stride,
-                        uint32_t steps, uint32_t n, __m512i *sums)
-{
-    uint32_t r, t, c;
-    for (t = 0; t < n; t += c) {
-        c = n - t > 6 ? 4 : n - t;
-        for (r = 0; r < 16; r += 4) {
-            const uint8_t *x = w + r * row_bytes;
-            const int8_t *v = q + t * q_stride;
-            __m512i *s = sums + 16 * t + r;
-            switch (c) {
-            case 1:
-                micro_few(x, row_bytes, v, q_stride, steps, 1, s);
-                break;
-            case 2:
-                micro_few(x, row_bytes, v, q_stride, steps, 2, s);
-                break;
-            case 3:
-                micro_few(x, row_bytes, v, q_stride, steps, 3, s);
-                break;
-            case 4:
-                micro_few(x, row_bytes, v, q_stride, steps, 4, s);
-                break;
-            case 5:
-                micro_few(x, row_bytes, v, q_stride, steps, 5, s);
-                break;
-            default:
-                micro_few(x, row_bytes, v, q_stride, steps, 6, s);
-                break;
-            }
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void
-few_tokens(const struct dots_args *a, const int pair, const int has_b, const int ring)
-{
-    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
-    uint8_t *w = a->scratch;                           /* [16][GROUP * 128] */
-    __m512i *sums = (__m512i *)(w + 16 * GROUP * 128); /* [blocks][n_tokens][16] */
-    uint64_t row_bytes = GROUP * 128;
-    struct tables t;
-    uint32_t k, s, i;
-    load_tables(&t, a->tables);
-    for (i = 0; i < a->blocks * a->n_tokens * 16; i++)
-        sums[i] = _mm512_setzero_si512();
-    for (k = 0; k < a->tiles; k += GROUP) {
-        uint32_t n = a->tiles - k < GROUP ? a->tiles - k : GROUP;
-        for (s = 0; s < a->blocks; s++) {
-            decode_tiles(&t, a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES, n, w, row_bytes,
-                         1, pair, has_b, ring);
-            product_few(w, row_bytes, a->q + (uint64_t)k * (pair ? 128 : 64), a->q_stride,
-                        n * (pair ? 2 : 1), a->n_tokens, sums + (uint64_t)s * a->n_tokens * 16);
-        }
-    }
-    for (s = 0; s < a->blocks; s++)
-        for (i = 0; i < a->n_tokens; i++)
-            _mm512_storeu_si512(
-                a->acc + ((uint64_t)i * a->blocks + s) * 16,
-                _mm512_sub_epi32(reduce16_i32(sums + ((uint64_t)s * a->n_tokens + i) * 16),
-                                 _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[i] << 7))));
-}
-
-/* ---- many tokens ----------------------------------------------------------------------------- */
 
 /* 4 rows times n tokens over a chunk, added to out[token][out_stride]. */
 static inline __attribute__((always_inline)) void micro_many(const uint8_t *w, uint64_t row_bytes,
@@ -371,7 +410,7 @@ many_tokens(const struct dots_args *a, const int pair, const int has_b, const in
         for (k = 0; k < a->tiles; k += per_chunk) {
             uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
             decode_tiles(&t, a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES, n, w, row_bytes,
-                         0, pair, has_b, ring);
+                         pair, has_b, ring);
             product_many(w, row_bytes, a->q + (uint64_t)k * width, a->q_stride, n * (width / 64),
                          a->n_tokens, a->acc + 16 * s, out_stride);
         }
@@ -408,15 +447,17 @@ static int uses(const uint8_t table[128])
 }
 
 INSTANCES(one_token)
-INSTANCES(few_tokens)
 INSTANCES(many_tokens)
 
 static void dots_few_avx512vbmi(const struct dots_args *a)
 {
+    int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;
     if (a->n_tokens == 1)
         one_token_any(a);
+    else if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
+        (!b ? few_single : ring ? few_single_ring : few_single_b)[a->n_tokens](a);
     else
-        few_tokens_any(a);
+        (!b ? few_pair : ring ? few_pair_ring : few_pair_b)[a->n_tokens](a);
 }
 
 static int32_t sum_q_avx512vbmi(const int8_t *q, uint32_t n)
