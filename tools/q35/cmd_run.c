@@ -16,6 +16,8 @@ static const struct cli_option options[] = {
     {'m', "model", "FILE", "packed model [the configuration's]"},
     {'b', "backend", "NAME", "backend to use when there is no configuration [cpu_simd]"},
     {'p', "prompt", "TEXT", "the prompt; - reads it from standard input"},
+    {0, "chat", NULL, "the prompt is a user's message: apply the model's chat template"},
+    {0, "system", "TEXT", "with --chat: a system message before it"},
     {'n', "tokens", "N", "tokens to generate at most [128]"},
     {0, "temp", "T", "temperature, 0 to 2; 0 is greedy [0.8]"},
     {0, "top-k", "K", "keep the K likeliest tokens, 0: all [40]"},
@@ -112,10 +114,29 @@ static bool read_sampling(struct cli *cli, struct q35_sampling *s, uint32_t *n, 
            cli_u32(cli, "context", 8, 1u << 24, context);
 }
 
-static enum q35_status encode(const struct session *s, const char *prompt,
+static enum q35_status encode(struct cli *cli, const struct session *s, const char *prompt,
                               int32_t **ids, size_t *n, struct q35_error *err)
 {
-    return q35_tokenizer_encode(s->tokenizer, prompt, strlen(prompt), Q35_ENCODE_BOS, ids, n, err);
+    struct q35_chat_message messages[2];
+    const char *template_text = q35_tokenizer_chat_template(s->tokenizer);
+    const char *system = cli_value(cli, "system");
+    struct q35_chat *chat = NULL;
+    enum q35_status st;
+    size_t count = 0;
+    if (!cli_flag(cli, "chat"))
+        return q35_tokenizer_encode(s->tokenizer, prompt, strlen(prompt), Q35_ENCODE_BOS, ids, n,
+                                    err);
+    if (!template_text)
+        return q35_fail(err, Q35_E_UNSUPPORTED, "the model has no chat template");
+    st = q35_chat_create(&chat, template_text, err);
+    if (st != Q35_OK)
+        return st;
+    if (system)
+        messages[count++] = (struct q35_chat_message){"system", system, strlen(system)};
+    messages[count++] = (struct q35_chat_message){"user", prompt, strlen(prompt)};
+    st = q35_chat_encode(chat, s->tokenizer, messages, count, true, ids, n, err);
+    q35_chat_destroy(chat);
+    return st;
 }
 
 /* Prints text as it comes; returns when the request has ended. */
@@ -182,7 +203,7 @@ static int generate(struct cli *cli, struct session *s, const char *prompt,
     uint64_t start = q35_now_ns();
     double exec_seconds;
     int rc;
-    enum q35_status st = encode(s, prompt, &ids, &p.prompt_len, &err);
+    enum q35_status st = encode(cli, s, prompt, &ids, &p.prompt_len, &err);
     p.prompt = ids;
     k.ids = json_array();
     if (st == Q35_OK)
