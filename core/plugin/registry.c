@@ -6,8 +6,26 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/plugin/certificate.h"
 #include "core/plugin/isolate.h"
 #include "core/plugin/search.h"
+
+static enum q35_status certify(struct q35_plugin_entry *p, struct q35_error *err)
+{
+    struct q35_error own = Q35_ERROR_INIT;
+    struct q35_certificate c;
+    enum q35_status st = q35_certificate_check(p->path, &c, &own);
+    p->certified = st == Q35_OK;
+    if (p->certified)
+        snprintf(p->certificate, sizeof(p->certificate), "%s, ABI %s, %s", c.determinism,
+                 c.host_abi, c.date);
+    else if (st != Q35_E_NOT_FOUND)
+        snprintf(p->certificate, sizeof(p->certificate), "%.199s", own.message);
+    if (p->certified || !p->config->require_certificate)
+        return Q35_OK;
+    return q35_fail(err, st, "it has no valid certificate (require_certificate = true): %.300s",
+                    own.message);
+}
 
 /* Everything up to the first instruction of the plugin in this process. */
 static enum q35_status admit(struct q35_plugin_entry *p, const struct q35_config *config,
@@ -18,6 +36,8 @@ static enum q35_status admit(struct q35_plugin_entry *p, const struct q35_config
         st = q35_file_trusted(p->path, err);
     if (st == Q35_OK && p->config->sha256)
         st = q35_file_sha256_check(p->path, p->config->sha256, err);
+    if (st == Q35_OK)
+        st = certify(p, err);
     if (st == Q35_OK)
         st = q35_plugin_probe(p->path, worker, &p->options, config->probe_seconds, err);
     return st;

@@ -22,9 +22,11 @@ struct q35_plugin_entry {
     enum q35_status status; /* OK, or why it is left out */
     char reason[488];
     uint32_t device_count;
-    char note[488]; /* what enumerate said it looked for, when count is 0 */
-    void *handle;   /* dlopen's, NULL if isolated or failed */
-    void *worker;   /* isolate = process: the worker's client */
+    char note[488];        /* what enumerate said it looked for, when count is 0 */
+    bool certified;        /* a certificate is there and holds */
+    char certificate[200]; /* what it says, or why it does not hold; "" if there is none */
+    void *handle;          /* dlopen's, NULL if isolated or failed */
+    void *worker;          /* isolate = process: the worker's client */
 };
 
 /* One device that can be opened. */

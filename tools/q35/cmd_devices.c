@@ -37,6 +37,9 @@ static void print_plugin(const struct q35_registry *r, const struct q35_plugin_e
            p->api.version, p->api.abi_major, p->api.abi_minor,
            p->config->isolate ? ", isolated" : "", p->api.description[0] ? ", " : "",
            p->api.description, path);
+    if (p->certificate[0])
+        printf("    %s: %s\n", p->certified ? "certified" : "certificate does not hold",
+               p->certificate);
     if (p->device_count == 0)
         printf("    no device: %s\n", p->note[0] ? p->note : "the plugin does not say why");
     for (uint32_t i = 0; i < r->device_count; i++) {
@@ -83,6 +86,8 @@ static json_t *plugin_json(const struct q35_registry *r, const struct q35_plugin
     } else {
         json_object_set_new(o, "reason", json_string(p->reason));
     }
+    json_object_set_new(o, "certified", json_boolean(p->certified));
+    json_object_set_new(o, "certificate", json_string(p->certificate));
     for (uint32_t i = 0; i < r->device_count; i++)
         if (r->devices[i].plugin == p)
             json_array_append_new(devices, device_json(&r->devices[i]));

@@ -280,6 +280,61 @@ static void trust_and_hash(void **state)
     rmdir(dir);
 }
 
+/* A certificate holds for one file, and only then does require_certificate let it in. */
+static void certificates(void **state)
+{
+    static const struct {
+        const char *json;
+        enum q35_status status;
+        const char *message;
+    } cases[] = {
+        {NULL, Q35_E_NOT_FOUND, "it has no valid certificate (require_certificate = true): cannot"},
+        {"{", Q35_E_FORMAT, "p.cert.json:1: "},
+        {"{\"q35_certificate\": 2}", Q35_E_FORMAT, "is no certificate of version 1"},
+        {"{\"q35_certificate\": 1, \"passed\": false}", Q35_E_PLUGIN, "did not pass"},
+        {"{\"q35_certificate\": 1, \"passed\": true, \"abi\": \"9.0\"}", Q35_E_VERSION,
+         "is for ABI '9.0'"},
+        {"{\"q35_certificate\": 1, \"passed\": true, \"abi\": \"1.0\", \"sha256\": \"00\"}",
+         Q35_E_HASH, "is for another file"},
+        {"{\"q35_certificate\": 1, \"passed\": true, \"abi\": \"1.0\", \"class\": \"exact\", "
+         "\"date\": \"2026-01-02\", \"sha256\": \"%s\"}",
+         Q35_OK, "exact, ABI 1.0, 2026-01-02"},
+    };
+    char dir[] = "/tmp/q35-plugin-XXXXXX", source[4096], path[64], cert[64], hex[65];
+    struct q35_error err = Q35_ERROR_INIT;
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(source, sizeof(source), "%s/sample_none.so", folder);
+    snprintf(path, sizeof(path), "%s/p.so", dir);
+    snprintf(cert, sizeof(cert), "%s/p.cert.json", dir);
+    copy_file(source, path);
+    assert_int_equal(q35_file_sha256(path, hex, &err), Q35_OK);
+    for (size_t i = 0; i < Q35_COUNT(cases); i++) {
+        struct q35_registry *r;
+        struct q35_config *c =
+            config_of("[backend a]\npath = %s\nrequire_certificate = true\n", path);
+        if (cases[i].json) {
+            FILE *f = fopen(cert, "w");
+            assert_non_null(f);
+            if (cases[i].status == Q35_OK)
+                fprintf(f, cases[Q35_COUNT(cases) - 1].json, hex);
+            else
+                fputs(cases[i].json, f);
+            fclose(f);
+        }
+        assert_int_equal(q35_registry_scan(&r, c, &err), Q35_OK);
+        assert_int_equal(r->plugins[0].status, cases[i].status);
+        assert_int_equal(r->plugins[0].certified, cases[i].status == Q35_OK);
+        if (!strstr(i ? r->plugins[0].certificate : r->plugins[0].reason, cases[i].message))
+            fail_msg("case %zu: '%s', '%s'", i, r->plugins[0].certificate, r->plugins[0].reason);
+        q35_registry_destroy(r);
+        q35_config_free(c);
+    }
+    unlink(cert);
+    unlink(path);
+    rmdir(dir);
+}
+
 static void searching(void **state)
 {
     struct q35_error err = Q35_ERROR_INIT;
@@ -311,7 +366,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(nothing_left),   cmocka_unit_test(option_checks),
         cmocka_unit_test(open_and_stubs), cmocka_unit_test(versions),
         cmocka_unit_test(probe_by_fork),  cmocka_unit_test(worker_is_found),
-        cmocka_unit_test(trust_and_hash), cmocka_unit_test(searching),
+        cmocka_unit_test(trust_and_hash), cmocka_unit_test(certificates),
+        cmocka_unit_test(searching),
     };
     folder = argc > 1 ? argv[1] : ".";
     unsetenv("Q35_PLUGIN_PATH");
