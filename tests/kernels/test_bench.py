@@ -33,3 +33,10 @@ assert "tokens/s" in bench("bench", *SMALL)
 assert "shape" in refuses("--synthetic", "llama-9b")
 assert "either" in refuses()
 assert "isa" in refuses(*SMALL, "--isa", "sparc")
+
+ladder = json.loads(bench("bench", "ladder", "--json", "--rows", "512"))
+names = [r["name"] for r in ladder["rungs"]]
+for rung in ("float32", "int8", "int4", "scalar", "lookup table", "fused", "SIMD", "SIMD + threads"):
+    assert any(rung in n for n in names), (rung, names)
+assert all(r["same_bits"] and r["seconds"] > 0 for r in ladder["rungs"]), ladder
+assert sum(r["packed"] for r in ladder["rungs"]) >= 5, ladder

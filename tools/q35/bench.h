@@ -31,11 +31,14 @@ struct bench_device {
     float *logits;            /* [sequences][vocab] */
     uint32_t sequences;
     uint64_t signal;
-    double load_seconds; /* from opening the device to weights ready */
+    double load_seconds; /* to upload and check the weights */
 };
 
 enum q35_status bench_open(struct bench_device *b, const struct q35_model *model,
                            const struct bench_options *options, struct q35_error *err);
+/* The device alone, without a model: for layers of one's own. */
+enum q35_status bench_open_device(struct bench_device *b, const struct bench_options *options,
+                                  struct q35_error *err);
 /* Tolerates a half-open one. Does not close the model. */
 void bench_close(struct bench_device *b);
 /* Feeds n made-up tokens to a sequence from position `start` on, in chunks of up to 512; logits for
@@ -57,10 +60,15 @@ struct bench_reader; /* threads that read the data of a model */
 
 /* NULL if out of memory or the model has no data. */
 struct bench_reader *bench_reader_create(const struct q35_model *model, uint32_t threads);
+/* The same over one stretch of memory. */
+struct bench_reader *bench_reader_over(const uint8_t *data, uint64_t bytes, uint32_t threads);
 void bench_reader_destroy(struct bench_reader *r);
 /* Reads all of it once, `streams` (1, 2, 4 or 8) places at a time in each thread; bytes per second.
  */
 double bench_read(struct bench_reader *r, uint32_t streams);
+
+/* The best of some passes with each number of streams; *streams (may be NULL): which that was. */
+double bench_read_best(struct bench_reader *r, uint32_t *streams);
 
 /* int8 multiply-adds times 2, per second, that `threads` threads do on registers with the widest
  * vectors of this CPU; 0 if it is not known for this CPU. `what` names the instruction. */

@@ -105,26 +105,53 @@ static void *read_worker(void *arg)
     return NULL;
 }
 
+/* Room for `bytes`, no blocks yet. */
+static struct bench_reader *reader_alloc(uint64_t bytes, uint32_t threads)
+{
+    struct bench_reader *r = calloc(1, sizeof(*r));
+    if (!r)
+        return NULL;
+    r->threads = threads;
+    r->streams = 1;
+    r->blocks = calloc(bytes / BLOCK + 1, sizeof(*r->blocks));
+    if (r->blocks)
+        return r;
+    free(r);
+    return NULL;
+}
+
+static void add_blocks(struct bench_reader *r, const uint8_t *data, uint64_t bytes)
+{
+    uint64_t at;
+    for (at = 0; data && at + BLOCK <= bytes; at += BLOCK)
+        r->blocks[r->count++] = data + at;
+}
+
+static struct bench_reader *checked(struct bench_reader *r)
+{
+    if (!r || r->count >= MAX_STREAMS)
+        return r;
+    bench_reader_destroy(r);
+    return NULL;
+}
+
+struct bench_reader *bench_reader_over(const uint8_t *data, uint64_t bytes, uint32_t threads)
+{
+    struct bench_reader *r = reader_alloc(bytes, threads);
+    if (r)
+        add_blocks(r, data, bytes);
+    return checked(r);
+}
+
 struct bench_reader *bench_reader_create(const struct q35_model *model, uint32_t threads)
 {
     const struct q35_layer *layers = q35_model_layers(model);
     uint32_t n = q35_model_layer_count(model), i, t;
-    struct bench_reader *r = calloc(1, sizeof(*r));
-    uint64_t at;
-    if (!r)
-        return NULL;
-    r->threads = threads;
-    r->blocks = calloc(q35_model_bytes(model) / BLOCK + 1, sizeof(*r->blocks));
-    for (i = 1; r->blocks && i < n; i++) /* all that a token reads */
-        for (t = 0; t < layers[i].tensor_count; t++) {
-            const uint8_t *data = q35_model_data(model, i, t);
-            for (at = 0; data && at + BLOCK <= layers[i].tensors[t].bytes; at += BLOCK)
-                r->blocks[r->count++] = data + at;
-        }
-    if (r->count >= MAX_STREAMS)
-        return r;
-    bench_reader_destroy(r);
-    return NULL;
+    struct bench_reader *r = reader_alloc(q35_model_bytes(model), threads);
+    for (i = 1; r && i < n; i++) /* all that a token reads */
+        for (t = 0; t < layers[i].tensor_count; t++)
+            add_blocks(r, q35_model_data(model, i, t), layers[i].tensors[t].bytes);
+    return checked(r);
 }
 
 void bench_reader_destroy(struct bench_reader *r)
@@ -142,6 +169,22 @@ double bench_read(struct bench_reader *r, uint32_t streams)
     atomic_store(&r->next, 0);
     on_threads(r->threads, read_worker, r);
     return (double)(r->count / streams * streams) * BLOCK / ((double)(q35_now_ns() - start) * 1e-9);
+}
+
+double bench_read_best(struct bench_reader *r, uint32_t *out)
+{
+    double best = 0;
+    uint32_t streams, i;
+    for (streams = 1; streams <= MAX_STREAMS; streams *= 2)
+        for (i = 0; i < 3; i++) {
+            double got = bench_read(r, streams);
+            if (got > best) {
+                best = got;
+                if (out)
+                    *out = streams;
+            }
+        }
+    return best;
 }
 
 /* ---- multiplying ------------------------------------------------------------------------------

@@ -41,6 +41,21 @@ static enum q35_status upload(struct bench_device *b, struct q35_error *err)
     return st == Q35_OK ? b->device->plugin->api.weights_commit(b->weights, err) : st;
 }
 
+enum q35_status bench_open_device(struct bench_device *b, const struct bench_options *o,
+                                  struct q35_error *err)
+{
+    enum q35_status st = make_config(b, o, err);
+    if (st == Q35_OK)
+        st = q35_registry_create(&b->registry, b->config, err);
+    if (st == Q35_OK)
+        st = q35_device_open(&b->registry->devices[0], err);
+    if (st == Q35_OK)
+        b->device = &b->registry->devices[0];
+    else
+        bench_close(b);
+    return st;
+}
+
 enum q35_status bench_open(struct bench_device *b, const struct q35_model *model,
                            const struct bench_options *o, struct q35_error *err)
 {
@@ -52,22 +67,16 @@ enum q35_status bench_open(struct bench_device *b, const struct q35_model *model
     b->sequences = o->sequences;
     b->tokens = calloc(MAX_CHUNK, sizeof(*b->tokens));
     b->logits = malloc(sizeof(float) * o->sequences * q35_model_params(model)->vocab);
-    if (!b->tokens || !b->logits)
-        st = q35_fail(err, Q35_E_NOMEM, "no memory for a benchmark");
+    if (b->tokens && b->logits)
+        st = bench_open_device(b, o, err);
     else
-        st = make_config(b, o, err);
+        st = q35_fail(err, Q35_E_NOMEM, "no memory for a benchmark");
+    start = q35_now_ns();
     if (st == Q35_OK)
-        st = q35_registry_create(&b->registry, b->config, err);
-    if (st == Q35_OK) {
-        b->device = &b->registry->devices[0];
-        start = q35_now_ns();
-        st = q35_device_open(b->device, err);
-        if (st == Q35_OK)
-            st = upload(b, err);
-        if (st == Q35_OK)
-            st = q35_call(b->device, kv_create, b->weights, &kv, &b->kv, err);
-        b->load_seconds = (double)(q35_now_ns() - start) * 1e-9;
-    }
+        st = upload(b, err);
+    if (st == Q35_OK)
+        st = q35_call(b->device, kv_create, b->weights, &kv, &b->kv, err);
+    b->load_seconds = (double)(q35_now_ns() - start) * 1e-9;
     if (st != Q35_OK)
         bench_close(b);
     return st;

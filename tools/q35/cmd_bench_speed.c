@@ -43,21 +43,6 @@ static double seconds_since(uint64_t start)
     return (double)(q35_now_ns() - start) * 1e-9;
 }
 
-/* The number of streams that reads fastest. */
-static void choose_streams(struct speed *s)
-{
-    double best = 0;
-    uint32_t streams, i;
-    for (streams = 1; streams <= 8; streams *= 2)
-        for (i = 0; i < 2; i++) {
-            double got = bench_read(s->reader, streams);
-            if (got > best) {
-                best = got;
-                s->streams = streams;
-            }
-        }
-}
-
 /* Steps of decode for a while, after one that is not counted; tokens per second. */
 static enum q35_status decode_round(struct speed *s, double *out, struct q35_error *err)
 {
@@ -94,7 +79,7 @@ static enum q35_status measure(struct speed *s, struct q35_error *err)
     enum q35_status st = Q35_OK;
     uint32_t i;
     s->bytes_per_token = weights / s->batch + (double)bench_kv_bytes(s->model, s->context);
-    choose_streams(s);
+    (void)bench_read_best(s->reader, &s->streams);
     for (i = 0; i < s->rounds && s->prompt && st == Q35_OK; i++)
         st = prefill_round(s, i, err);
     if (st == Q35_OK && s->context)

@@ -13,6 +13,7 @@
     X(verify_plugin)                                                                               \
     X(devices)                                                                                     \
     X(bench_speed)                                                                                 \
+    X(bench_ladder)                                                                                \
     X(bench_accuracy)
 
 #endif
