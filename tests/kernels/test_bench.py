@@ -34,7 +34,7 @@ assert "shape" in refuses("--synthetic", "llama-9b")
 assert "either" in refuses()
 assert "isa" in refuses(*SMALL, "--isa", "sparc")
 
-ladder = json.loads(bench("bench", "ladder", "--json", "--rows", "512"))
+ladder = json.loads(bench("bench", "ladder", "--json", "--rows", "2048"))
 names = [r["name"] for r in ladder["rungs"]]
 for rung in ("float32", "int8", "int4", "scalar", "lookup table", "fused", "SIMD", "SIMD + threads"):
     assert any(rung in n for n in names), (rung, names)

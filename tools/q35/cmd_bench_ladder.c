@@ -330,7 +330,7 @@ static int run(struct cli *cli)
     struct q35_error err = Q35_ERROR_INIT;
     uint32_t i;
     int rc = CLI_OK;
-    if (!cli_u32(cli, "rows", 512, 32768, &l.n) || !cli_u32(cli, "threads", 1, 1024, &l.threads))
+    if (!cli_u32(cli, "rows", 2048, 32768, &l.n) || !cli_u32(cli, "threads", 1, 1024, &l.threads))
         return CLI_USAGE;
     if (l.n % 128)
         return cli_usage(cli, "--rows must be a multiple of 128");
