@@ -1,0 +1,398 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#include "core/graph/float_eval.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/graph/float_matmul.h"
+#include "q35/arith.h"
+
+enum { MAX_TOKENS = 128 }; /* evaluated at once */
+
+struct q35_float {
+    const struct q35_source *source;
+    const struct q35_params *p;
+    struct q35_float_pool *pool;
+    uint32_t max_context;
+    float *keys, *values; /* [n_layers][max_context][kv_dim] */
+    uint32_t *lengths;    /* [n_layers] */
+    float *x;             /* [MAX_TOKENS][d_model] */
+    float *h;             /* [MAX_TOKENS][max(d_model, q_dim)] */
+    float *q;             /* [MAX_TOKENS][q_dim] */
+    float *gate, *up;     /* [MAX_TOKENS][d_ffn] */
+    float *cos_sin;       /* [MAX_TOKENS][rope_dim] */
+    float *scores;        /* [threads][max_context] */
+    float *vector;        /* norms and biases: [max of all widths] */
+    q35_float_hook hook;
+    void *hook_user;
+};
+
+static uint32_t q_dim(const struct q35_params *p)
+{
+    return p->n_heads * p->head_dim;
+}
+
+static uint32_t kv_dim(const struct q35_params *p)
+{
+    return p->n_kv_heads * p->head_dim;
+}
+
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+    return a > b ? a : b;
+}
+
+static float *floats(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t n, bytes;
+    if (!q35_mul_size(a, b, &n) || !q35_mul_size(n, c, &n) || !q35_mul_size(n, 4, &bytes) ||
+        bytes > SIZE_MAX)
+        return NULL;
+    return malloc(bytes ? (size_t)bytes : 4);
+}
+
+static bool allocate(struct q35_float *f)
+{
+    const struct q35_params *p = f->p;
+    uint32_t wide = larger(larger(p->d_model, q_dim(p)), larger(p->d_ffn, kv_dim(p)));
+    f->keys = floats(p->n_layers, f->max_context, kv_dim(p));
+    f->values = floats(p->n_layers, f->max_context, kv_dim(p));
+    f->lengths = calloc(p->n_layers, sizeof(*f->lengths));
+    f->x = floats(MAX_TOKENS, p->d_model, 1);
+    f->h = floats(MAX_TOKENS, larger(p->d_model, q_dim(p)), 1);
+    f->q = floats(MAX_TOKENS, q_dim(p), 1);
+    f->gate = floats(MAX_TOKENS, p->d_ffn, 1);
+    f->up = floats(MAX_TOKENS, p->d_ffn, 1);
+    f->cos_sin = floats(MAX_TOKENS, p->rope_dim, 1);
+    f->scores = floats(q35_float_pool_threads(f->pool), f->max_context, 1);
+    f->vector = floats(wide, 1, 1);
+    return f->keys && f->values && f->lengths && f->x && f->h && f->q && f->gate && f->up &&
+           f->cos_sin && f->scores && f->vector;
+}
+
+enum q35_status q35_float_create(struct q35_float **out, const struct q35_source *s,
+                                 uint32_t max_context, uint32_t threads, struct q35_error *err)
+{
+    struct q35_float *f = calloc(1, sizeof(*f));
+    enum q35_status st;
+    *out = NULL;
+    if (!f)
+        return q35_fail(err, Q35_E_NOMEM, "no memory for a float model");
+    f->source = s;
+    f->p = q35_source_params(s);
+    f->max_context = max_context;
+    st = max_context ? q35_float_pool_create(&f->pool, threads, err)
+                     : q35_fail(err, Q35_E_INVALID, "a context of 0");
+    if (!st && !allocate(f))
+        st = q35_fail(err, Q35_E_NOMEM, "no memory for a context of %u positions", max_context);
+    if (st) {
+        q35_float_destroy(f);
+        return st;
+    }
+    *out = f;
+    return Q35_OK;
+}
+
+void q35_float_destroy(struct q35_float *f)
+{
+    if (!f)
+        return;
+    q35_float_pool_destroy(f->pool);
+    free(f->keys);
+    free(f->values);
+    free(f->lengths);
+    free(f->x);
+    free(f->h);
+    free(f->q);
+    free(f->gate);
+    free(f->up);
+    free(f->cos_sin);
+    free(f->scores);
+    free(f->vector);
+    free(f);
+}
+
+void q35_float_set_hook(struct q35_float *f, q35_float_hook hook, void *user)
+{
+    f->hook = hook;
+    f->hook_user = user;
+}
+
+/* ---- pieces of a layer ---- */
+
+/* The vector of a role into f->vector; *found false if the model has none. */
+static enum q35_status vector(struct q35_float *f, uint32_t layer, uint32_t role, bool *found,
+                              struct q35_error *err)
+{
+    struct q35_source_tensor t;
+    enum q35_status s = q35_source_tensor(f->source, layer, role, &t);
+    *found = s == Q35_OK;
+    return s ? Q35_OK : q35_source_rows(&t, 0, 1, f->vector, err);
+}
+
+/* y[n][d_model] = rms_norm(x); without a norm x itself. */
+static enum q35_status norm(struct q35_float *f, uint32_t layer, uint32_t role, uint32_t n,
+                            const float *x, float *y, struct q35_error *err)
+{
+    uint32_t d = f->p->d_model, t;
+    bool found;
+    enum q35_status s = vector(f, layer, role, &found, err);
+    for (t = 0; t < n && !s; t++) {
+        if (found)
+            q35_rms_norm(x + (size_t)t * d, f->vector, d, f->p->norm_eps, y + (size_t)t * d);
+        else
+            memcpy(y + (size_t)t * d, x + (size_t)t * d, d * sizeof(*y));
+    }
+    return s;
+}
+
+/* y[n][rows] = W x (+ bias) */
+static enum q35_status linear(struct q35_float *f, uint32_t layer, uint32_t role, int bias_role,
+                              uint32_t n, const float *x, float *y, struct q35_error *err)
+{
+    struct q35_source_tensor w;
+    bool bias = false;
+    enum q35_status s = q35_source_tensor(f->source, layer, role, &w);
+    if (s)
+        return q35_fail(err, s, "the model has no tensor of role %u in layer %u", role, layer);
+    if (bias_role >= 0)
+        s = vector(f, layer, (uint32_t)bias_role, &bias, err);
+    return s ? s : q35_float_matmul(f->pool, &w, bias ? f->vector : NULL, n, x, y, err);
+}
+
+static void see(struct q35_float *f, uint32_t layer, uint32_t role, uint32_t n, uint32_t cols,
+                const float *x)
+{
+    if (f->hook)
+        f->hook(f->hook_user, layer, role, n, cols, x);
+}
+
+/* In place on x[n][heads][head_dim]. */
+static enum q35_status head_norm(struct q35_float *f, uint32_t layer, uint32_t role, uint32_t n,
+                                 uint32_t heads, float *x, struct q35_error *err)
+{
+    uint32_t d = f->p->head_dim;
+    size_t i;
+    bool found;
+    enum q35_status s = vector(f, layer, role, &found, err);
+    for (i = 0; !s && found && i < (size_t)n * heads; i++)
+        q35_rms_norm(x + i * d, f->vector, d, f->p->norm_eps, x + i * d);
+    return s;
+}
+
+static void rope_table(struct q35_float *f, uint32_t n, uint32_t start)
+{
+    uint32_t half = f->p->rope_dim / 2, t, i;
+    for (t = 0; t < n; t++)
+        for (i = 0; i < half; i++) {
+            float *c = f->cos_sin + (size_t)t * f->p->rope_dim;
+            q35_rope_angle(start + t, f->p->rope_freqs[i], &c[i], &c[half + i]);
+        }
+}
+
+static void rope(const struct q35_float *f, uint32_t n, uint32_t heads, float *x)
+{
+    const struct q35_params *p = f->p;
+    uint32_t half = p->rope_dim / 2, t, h, i;
+    for (t = 0; t < n; t++) {
+        const float *c = f->cos_sin + (size_t)t * p->rope_dim;
+        for (h = 0; h < heads; h++) {
+            float *v = x + ((size_t)t * heads + h) * p->head_dim;
+            for (i = 0; i < half; i++) {
+                bool pairs = p->rope_style == Q35_ROPE_PAIRS;
+                q35_rope_pair(&v[pairs ? 2 * i : i], &v[pairs ? 2 * i + 1 : i + half], c[i],
+                              c[half + i]);
+            }
+        }
+    }
+}
+
+/* ---- attention ---- */
+
+struct attention {
+    const struct q35_float *f;
+    const float *keys, *values; /* [max_context][kv_dim] of this layer */
+    uint32_t start;
+    float *out; /* [n][q_dim] */
+};
+
+static void attend(void *user, uint32_t thread, uint32_t item)
+{
+    const struct attention *a = user;
+    const struct q35_params *p = a->f->p;
+    uint32_t t = item / p->n_heads, head = item % p->n_heads, d = p->head_dim;
+    uint32_t kv = head / (p->n_heads / p->n_kv_heads), last = a->start + t, j, i;
+    uint32_t from = p->window && last + 1 > p->window ? last + 1 - p->window : 0;
+    const float *q = a->f->q + (size_t)t * q_dim(p) + (size_t)head * d;
+    float *out = a->out + (size_t)t * q_dim(p) + (size_t)head * d;
+    float *scores = a->f->scores + (size_t)thread * a->f->max_context;
+    float top = -3.4e38f, total = 0.0f;
+    for (j = from; j <= last; j++) {
+        const float *k = a->keys + (size_t)j * kv_dim(p) + (size_t)kv * d;
+        scores[j] = q35_dot(q, k, d) * p->attn_scale;
+        top = scores[j] > top ? scores[j] : top;
+    }
+    for (i = 0; i < d; i++)
+        out[i] = 0.0f;
+    for (j = from; j <= last; j++) {
+        const float *v = a->values + (size_t)j * kv_dim(p) + (size_t)kv * d;
+        float e = q35_exp(scores[j] - top);
+        total += e;
+        for (i = 0; i < d; i++)
+            out[i] += e * v[i];
+    }
+    for (i = 0; i < d; i++)
+        out[i] /= total;
+}
+
+/* f->h[n][q_dim] = attention of f->h[n][d_model], the normed input. */
+static enum q35_status attention(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
+                                 struct q35_error *err)
+{
+    const struct q35_params *p = f->p;
+    size_t base = (size_t)layer * f->max_context * kv_dim(p);
+    float *k = f->keys + base + (size_t)start * kv_dim(p);
+    float *v = f->values + base + (size_t)start * kv_dim(p);
+    struct attention a = {f, f->keys + base, f->values + base, start, f->h};
+    enum q35_status s;
+    see(f, layer, Q35_ROLE_Q, n, p->d_model, f->h);
+    s = linear(f, layer, Q35_ROLE_Q, Q35_ROLE_Q_BIAS, n, f->h, f->q, err);
+    if (!s)
+        s = linear(f, layer, Q35_ROLE_K, Q35_ROLE_K_BIAS, n, f->h, k, err);
+    if (!s)
+        s = linear(f, layer, Q35_ROLE_V, Q35_ROLE_V_BIAS, n, f->h, v, err);
+    if (!s)
+        s = head_norm(f, layer, Q35_ROLE_Q_NORM, n, p->n_heads, f->q, err);
+    if (!s)
+        s = head_norm(f, layer, Q35_ROLE_K_NORM, n, p->n_kv_heads, k, err);
+    if (s)
+        return s;
+    rope_table(f, n, start);
+    rope(f, n, p->n_heads, f->q);
+    rope(f, n, p->n_kv_heads, k);
+    q35_float_pool_run(f->pool, n * p->n_heads, attend, &a);
+    return Q35_OK;
+}
+
+/* x += y, both [n][d_model] */
+static void add(const struct q35_float *f, uint32_t n, float *x, const float *y)
+{
+    size_t i, count = (size_t)n * f->p->d_model;
+    for (i = 0; i < count; i++)
+        x[i] += y[i];
+}
+
+/* f->gate is free as scratch once its product is done: f->up takes the result of DOWN. */
+static enum q35_status mlp(struct q35_float *f, uint32_t layer, uint32_t n, float *x,
+                           struct q35_error *err)
+{
+    size_t i, count = (size_t)n * f->p->d_ffn;
+    enum q35_status s = norm(f, layer, Q35_ROLE_FFN_NORM, n, x, f->h, err);
+    if (s)
+        return s;
+    see(f, layer, Q35_ROLE_GATE, n, f->p->d_model, f->h);
+    s = linear(f, layer, Q35_ROLE_GATE, -1, n, f->h, f->gate, err);
+    if (!s)
+        s = linear(f, layer, Q35_ROLE_UP, -1, n, f->h, f->up, err);
+    if (s)
+        return s;
+    for (i = 0; i < count; i++)
+        f->gate[i] = q35_silu(f->gate[i]) * f->up[i];
+    see(f, layer, Q35_ROLE_DOWN, n, f->p->d_ffn, f->gate);
+    s = linear(f, layer, Q35_ROLE_DOWN, -1, n, f->gate, f->h, err);
+    if (!s)
+        add(f, n, x, f->h);
+    return s;
+}
+
+static enum q35_status layer_some(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
+                                  float *x, struct q35_error *err)
+{
+    enum q35_status s = norm(f, layer, Q35_ROLE_ATTN_NORM, n, x, f->h, err);
+    if (!s)
+        s = attention(f, layer, n, start, err);
+    if (s)
+        return s;
+    see(f, layer, Q35_ROLE_O, n, q_dim(f->p), f->h);
+    memcpy(f->q, f->h, (size_t)n * q_dim(f->p) * sizeof(*f->q));
+    s = linear(f, layer, Q35_ROLE_O, Q35_ROLE_O_BIAS, n, f->q, f->h, err);
+    if (s)
+        return s;
+    add(f, n, x, f->h);
+    return mlp(f, layer, n, x, err);
+}
+
+/* ---- the graph ---- */
+
+enum q35_status q35_float_embed(struct q35_float *f, const int32_t *tokens, uint32_t n, float *x,
+                                struct q35_error *err)
+{
+    struct q35_source_tensor t;
+    uint32_t d = f->p->d_model, i, k;
+    enum q35_status s = q35_source_tensor(f->source, 0, Q35_ROLE_TOKEN_EMBED, &t);
+    if (s)
+        return q35_fail(err, s, "the model has no token embedding");
+    for (i = 0; i < n && !s; i++) {
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= f->p->vocab)
+            return q35_fail(err, Q35_E_INVALID, "token %d of a vocabulary of %u", tokens[i],
+                            f->p->vocab);
+        s = q35_source_rows(&t, (uint32_t)tokens[i], 1, x + (size_t)i * d, err);
+        for (k = 0; k < d; k++)
+            x[(size_t)i * d + k] *= f->p->embed_scale;
+    }
+    return s;
+}
+
+enum q35_status q35_float_layer(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
+                                float *x, struct q35_error *err)
+{
+    enum q35_status s = Q35_OK;
+    uint32_t at, some;
+    if (layer >= f->p->n_layers || start > f->lengths[layer])
+        return q35_fail(err, Q35_E_INVALID, "layer %u at position %u: not evaluated up to there",
+                        layer, start);
+    if ((uint64_t)start + n > f->max_context)
+        return q35_fail(err, Q35_E_CAPACITY, "%llu positions in a context of %u",
+                        (unsigned long long)start + n, f->max_context);
+    f->lengths[layer] = start;
+    for (at = 0; at < n && !s; at += some) {
+        some = n - at < MAX_TOKENS ? n - at : MAX_TOKENS;
+        s = layer_some(f, layer, some, start + at, x + (size_t)at * f->p->d_model, err);
+        if (!s)
+            f->lengths[layer] = start + at + some;
+    }
+    return s;
+}
+
+enum q35_status q35_float_head(struct q35_float *f, uint32_t n, const float *x, float *logits,
+                               struct q35_error *err)
+{
+    uint32_t role = f->p->tied ? Q35_ROLE_TOKEN_EMBED : Q35_ROLE_HEAD, at, some, d = f->p->d_model;
+    enum q35_status s = Q35_OK;
+    for (at = 0; at < n && !s; at += some) {
+        some = n - at < MAX_TOKENS ? n - at : MAX_TOKENS;
+        s = norm(f, 0, Q35_ROLE_OUT_NORM, some, x + (size_t)at * d, f->h, err);
+        if (s)
+            break;
+        see(f, f->p->n_layers, Q35_ROLE_HEAD, some, d, f->h);
+        s = linear(f, 0, role, -1, some, f->h, logits + (size_t)at * f->p->vocab, err);
+    }
+    return s;
+}
+
+enum q35_status q35_float_eval(struct q35_float *f, const int32_t *tokens, uint32_t n,
+                               uint32_t start, float *logits, struct q35_error *err)
+{
+    enum q35_status s = Q35_OK;
+    uint32_t at, some, layer;
+    for (at = 0; at < n && !s; at += some) {
+        some = n - at < MAX_TOKENS ? n - at : MAX_TOKENS;
+        s = q35_float_embed(f, tokens + at, some, f->x, err);
+        for (layer = 0; layer < f->p->n_layers && !s; layer++)
+            s = q35_float_layer(f, layer, some, start + at, f->x, err);
+        if (!s && logits)
+            s = q35_float_head(f, some, f->x, logits + (size_t)at * f->p->vocab, err);
+    }
+    return s;
+}
