@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 64, ROWS = 16, LANES = 16 };
+enum { MAX_THREADS = 64, ROWS = 16, LANES = 16, SMALL = 1 << 19 };
 
 /* ---- threads ---- */
 
@@ -19,7 +19,8 @@ struct q35_float_pool {
     pthread_mutex_t mutex;
     pthread_cond_t wake, done;
     uint64_t round;
-    uint32_t busy;
+    uint32_t inside; /* workers in the round; the caller waits for these only */
+    bool open;       /* work is left: who wakes late stays out */
     bool quit;
     q35_float_work work;
     void *user;
@@ -55,10 +56,13 @@ static void *worker(void *arg)
         if (p->quit)
             break;
         seen = p->round;
+        if (!p->open)
+            continue;
+        p->inside++;
         pthread_mutex_unlock(&p->mutex);
         drain(p, s.index);
         pthread_mutex_lock(&p->mutex);
-        if (--p->busy == 0)
+        if (--p->inside == 0)
             pthread_cond_signal(&p->done);
     }
     pthread_mutex_unlock(&p->mutex);
@@ -124,13 +128,14 @@ void q35_float_pool_run(struct q35_float_pool *p, uint32_t count, q35_float_work
     p->user = user;
     p->items = count;
     atomic_store(&p->next, 0);
-    p->busy = p->started;
+    p->open = true;
     p->round++;
     pthread_cond_broadcast(&p->wake);
     pthread_mutex_unlock(&p->mutex);
     drain(p, 0);
     pthread_mutex_lock(&p->mutex);
-    while (p->busy)
+    p->open = false;
+    while (p->inside)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
 }
@@ -277,11 +282,17 @@ enum q35_status q35_float_matmul(struct q35_float_pool *p, const struct q35_sour
 {
     struct job j = {
         .w = w, .bias = bias, .x = x, .y = y, .n = n, .err = err, .product = best_product()};
+    uint32_t blocks = (w->rows + ROWS - 1) / ROWS, i;
     j.rows = malloc((size_t)p->count * ROWS * w->cols * sizeof(float));
     if (!j.rows)
         return q35_fail(err, Q35_E_NOMEM, "no memory for rows of %s", w->name);
     pthread_mutex_init(&j.mutex, NULL);
-    q35_float_pool_run(p, (w->rows + ROWS - 1) / ROWS, some_rows, &j);
+    /* Not worth waking anybody for. */
+    if ((uint64_t)w->rows * w->cols * n < SMALL)
+        for (i = 0; i < blocks; i++)
+            some_rows(&j, 0, i);
+    else
+        q35_float_pool_run(p, blocks, some_rows, &j);
     pthread_mutex_destroy(&j.mutex);
     free(j.rows);
     return j.status;

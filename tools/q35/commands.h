@@ -9,6 +9,7 @@
     X(run)                                                                                         \
     X(convert)                                                                                     \
     X(inspect)                                                                                     \
+    X(perplexity)                                                                                  \
     X(plan)                                                                                        \
     X(verify_plugin)                                                                               \
     X(devices)                                                                                     \
