@@ -66,6 +66,7 @@ bool plan_fits(struct planner *p, uint32_t c, uint32_t first, uint32_t end, stru
 
 static void left_out(struct planner *p, const struct q35_device_entry *d, const char *reason)
 {
+    p->left_out[d - p->in.registry->devices] = strdup(reason); /* NULL only shortens a message */
     q35_str_addf(&p->log, "%s:%u (%s) is left out: %s\n", d->plugin->config->name, d->index,
                  d->info.name, reason);
 }
@@ -149,7 +150,8 @@ enum q35_status plan_candidates(struct planner *p)
 {
     const struct q35_registry *r = p->in.registry;
     p->c = calloc(r->device_count ? r->device_count : 1, sizeof(*p->c));
-    if (!p->c)
+    p->left_out = calloc(r->device_count + (size_t)1, sizeof(*p->left_out));
+    if (!p->c || !p->left_out)
         return q35_fail(p->err, Q35_E_NOMEM, "no memory for the plan");
     for (uint32_t i = 0; i < r->device_count; i++) {
         enum q35_status st = Q35_OK;
@@ -174,7 +176,11 @@ void plan_candidates_free(struct planner *p)
         free(p->c[i].needs);
         free(p->c[i].seconds);
     }
+    for (uint32_t i = 0; p->left_out && i < p->in.registry->device_count; i++)
+        free(p->left_out[i]);
+    free(p->left_out);
     free(p->c);
+    p->left_out = NULL;
     p->c = NULL;
     p->count = 0;
 }

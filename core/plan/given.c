@@ -35,10 +35,13 @@ static enum q35_status candidate_of(const struct planner *p, const struct q35_co
             known = e->device_count;
         }
     }
-    if (r->device < known)
-        return q35_fail(p->err, Q35_E_CONFIG, "%s:%d: device %s:%u cannot be used: %s",
-                        p->in.config->path, r->line, r->backend, r->device,
-                        p->log.data ? p->log.data : "");
+    for (uint32_t i = 0; i < reg->device_count; i++) {
+        const struct q35_device_entry *d = &reg->devices[i];
+        if (strcmp(d->plugin->config->name, r->backend) == 0 && d->index == r->device)
+            return q35_fail(p->err, Q35_E_CONFIG, "%s:%d: device %s:%u cannot be used: %s",
+                            p->in.config->path, r->line, r->backend, r->device,
+                            p->left_out[i] ? p->left_out[i] : "");
+    }
     return q35_fail(p->err, Q35_E_CONFIG, "%s:%d: backend %s has %u devices, there is no %u",
                     p->in.config->path, r->line, r->backend, known, r->device);
 }

@@ -42,6 +42,7 @@ struct planner {
     struct plan_input in;
     struct candidate *c;
     uint32_t count;
+    char **left_out;    /* [device_count] why a device is no candidate, or NULL */
     struct q35_str log; /* the explanation */
     struct q35_error *err;
 };

@@ -238,7 +238,7 @@ static void bad_given_ranges(void **state)
         {"b", 0, 0, 3, Q35_E_CAPACITY,
          "t.ini:10: layers 0 to 5 of the graph need 0.006 GiB on b:0"},
         {"c", 0, 0, 3, Q35_E_UNSUPPORTED, "t.ini:10: c:0 does not take layer 3: not this one"},
-        {"d", 0, 0, 3, Q35_E_CONFIG, "t.ini:10: device d:0 cannot be used: "},
+        {"d", 0, 0, 3, Q35_E_CONFIG, "t.ini:10: device d:0 cannot be used: d:0: it is broken"},
         {"e", 0, 0, 3, Q35_E_CONFIG, "t.ini:10: backend e is left out: no file"},
     };
     uint64_t bytes[6] = {MB, MB, MB, MB, MB, MB};

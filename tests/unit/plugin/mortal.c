@@ -15,6 +15,7 @@
 
 static const struct q35_ops *reference;
 static char trigger[512];
+static long after = -1;
 
 static enum q35_status enumerate(const struct q35_host *host, const struct q35_options *options,
                                  uint32_t *count, struct q35_error *err)
@@ -38,7 +39,7 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     snprintf(info->name, sizeof(info->name), "mortal %u", index);
     info->memory_total = info->memory_free = 1u << 30;
     info->max_batch = 64;
-    info->max_sequences = 4;
+    info->max_sequences = 16;
     info->buffer_alignment = 64;
     return Q35_OK;
 }
@@ -50,7 +51,10 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
     (void)err;
     reference = host->reference_ops;
     for (uint32_t i = 0; i < options->count; i++)
-        snprintf(trigger, sizeof(trigger), "%s", options->items[i].value);
+        if (strcmp(options->items[i].key, "after") == 0)
+            after = atol(options->items[i].value);
+        else
+            snprintf(trigger, sizeof(trigger), "%s", options->items[i].value);
     *out = calloc(1, 8);
     return *out ? Q35_OK : Q35_E_NOMEM;
 }
@@ -64,7 +68,7 @@ static void maybe_die(void)
 {
     char letter = 0;
     int fd = trigger[0] ? open(trigger, O_RDONLY) : -1;
-    if (fd < 0)
+    if (fd < 0 && (after < 0 || after-- > 0))
         return;
     if (read(fd, &letter, 1) != 1)
         letter = 'c';
@@ -87,7 +91,8 @@ static enum q35_status swiglu(void *user, uint64_t n, const float *gate, const f
 }
 
 static const struct q35_ops ops = {.size = sizeof(ops), .swiglu = swiglu};
-static const struct q35_option_spec specs[] = {{"trigger", "string", "a file", ""}};
+static const struct q35_option_spec specs[] = {{"trigger", "string", "a file", ""},
+                                               {"after", "int", "layers", "-1"}};
 static const struct q35_plugin plugin = {
     .size = sizeof(plugin),
     .abi_major = Q35_ABI_MAJOR,
@@ -96,7 +101,7 @@ static const struct q35_plugin plugin = {
     .name = "mortal",
     .version = "2",
     .options = specs,
-    .option_count = 1,
+    .option_count = 2,
     .option_stride = sizeof(specs[0]),
     .ops = &ops,
     .enumerate = enumerate,

@@ -363,8 +363,8 @@ static void refusals(void **state)
              folder);
     assert_int_equal(q35_config_parse(&c, text, "t.ini", &err), Q35_OK);
     assert_int_equal(q35_registry_create(&r, c, &err), Q35_E_CONFIG);
-    assert_string_equal(err.message,
-                        "t.ini:4: [backend m]: unknown option 'x'; plugin mortal has trigger");
+    assert_string_equal(
+        err.message, "t.ini:4: [backend m]: unknown option 'x'; plugin mortal has trigger, after");
     q35_config_free(c);
     snprintf(text, sizeof(text),
              "[backend m]\npath = %s/sample_crash.so\nisolate = process\nrequired = 1\n", folder);
