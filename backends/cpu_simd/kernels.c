@@ -13,6 +13,7 @@ const struct variant q35_cpu_variants[] = {
     {"avx512", "AVX-512", CPU_AVX512, q35_cpu_install_avx512},
     {"avx512vnni", "AVX-512 VNNI", CPU_AVX512VNNI, q35_cpu_install_avx512vnni},
     {"avx512vbmi", "AVX-512 VBMI", CPU_AVX512VBMI, q35_cpu_install_avx512vbmi},
+    {"amx", "AMX", CPU_AMX, q35_cpu_install_amx},
 #endif
 };
 const unsigned q35_cpu_variant_count = sizeof q35_cpu_variants / sizeof *q35_cpu_variants;

@@ -58,6 +58,7 @@ struct kernels {
     uint64_t (*pack_bytes)(uint32_t n_tokens, uint32_t cols_padded);
     void (*pack_q)(const int8_t *q, uint32_t n_tokens, uint32_t cols_padded, uint32_t first,
                    uint32_t count, void *packed);
+    uint32_t many_blocks; /* row blocks that dots_many does best together, 1 .. DOTS_STREAMS */
     int32_t (*sum_q)(const int8_t *q, uint32_t n); /* n: a multiple of 128 */
     /* y[i] = q35_rescale(acc[i], scales[i], token_scale) (+ bias[i] unless NULL) */
     void (*rescale)(const int32_t *acc, const float *scales, float token_scale, const float *bias,

@@ -134,6 +134,7 @@ void q35_cpu_install_c(struct kernels *k)
     *k = (struct kernels){
         .dots_few = dots_c,
         .dots_many = dots_c,
+        .many_blocks = 1,
         .sum_q = sum_q_c,
         .rescale = rescale_c,
         .hadamard = hadamard_c,

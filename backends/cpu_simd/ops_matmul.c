@@ -113,7 +113,7 @@ enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q
     for (j.first = 0; j.first < a->n_tokens; j.first += j.n_tokens) {
         enum q35_status st;
         j.n_tokens = a->n_tokens - j.first < DOTS_MANY ? a->n_tokens - j.first : DOTS_MANY;
-        j.blocks = j.n_tokens <= DOTS_FEW ? DOTS_STREAMS : 1;
+        j.blocks = j.n_tokens <= DOTS_FEW ? DOTS_STREAMS : c->k.many_blocks;
         for (i = 0; i < a->n_mats; i++) {
             uint32_t blocks = a->mats[i]->rows_padded / 16;
             j.start[i + 1] = j.start[i] + (blocks + j.blocks - 1) / j.blocks;

@@ -12,6 +12,37 @@
 #include "cpu.h"
 #include "kit.h"
 
+#if defined(__x86_64__)
+void q35_cpu_install_amx_emulated(struct kernels *k);
+#endif
+
+/* All tests of one variant; prints the outcome. */
+static void test_variant(const char *id, const struct kernels *c, const struct kernels *k)
+{
+    unsigned before = kit_failures;
+    kit_variant = id;
+    test_dots(c, k);
+    test_floats(c, k);
+    test_attention(c, k);
+    printf("%-12s %s\n", id, kit_failures == before ? "ok" : "FAILED");
+}
+
+/* The AMX kernel with its tile instructions in plain C, where the CPU has all but those. */
+static void test_emulated(unsigned features, const struct kernels *c)
+{
+#if defined(__x86_64__)
+    struct kernels k;
+    if (!(features & CPU_AVX512VBMI))
+        return;
+    q35_cpu_kernels_init(&k, features & ~(unsigned)CPU_AMX, q35_cpu_variant_count);
+    q35_cpu_install_amx_emulated(&k);
+    test_variant("amx, tiles emulated", c, &k);
+#else
+    (void)features;
+    (void)c;
+#endif
+}
+
 static bool parse(int argc, char **argv, bool *bench, const char **isa)
 {
     struct timespec now;
@@ -47,7 +78,6 @@ int main(int argc, char **argv)
     q35_cpu_kernels_init(&c, features, 0);
     for (v = 0; v < q35_cpu_variant_count; v++) {
         const struct variant *variant = &q35_cpu_variants[v];
-        unsigned before = kit_failures;
         if (isa && strcmp(isa, variant->id) != 0)
             continue;
         if (variant->need & ~features) {
@@ -55,14 +85,12 @@ int main(int argc, char **argv)
             continue;
         }
         q35_cpu_kernels_init(&k, features, v);
-        kit_variant = variant->id;
-        test_dots(&c, &k);
-        test_floats(&c, &k);
-        test_attention(&c, &k);
-        printf("%-12s %s\n", variant->id, kit_failures == before ? "ok" : "FAILED");
+        test_variant(variant->id, &c, &k);
         tested++;
         if (bench)
             bench_kernels(&k);
     }
+    if (!isa)
+        test_emulated(features, &c);
     return kit_failures || !tested ? 1 : 0;
 }

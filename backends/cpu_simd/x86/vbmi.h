@@ -1,0 +1,143 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_CPU_VBMI_H
+#define Q35_CPU_VBMI_H
+
+/* Decoding tiles with AVX-512 VBMI and GFNI, for the kernels of that variant and of AMX. See
+ * dots_avx512vbmi.c for how it works. */
+
+#include "../kernels.h"
+#include "avx512.h"
+
+#define INLINE static inline __attribute__((always_inline))
+#define BIT(row, bit) (1ull << (8 * (7 - (row)) + (bit)))
+
+struct tables {
+    __m512i a0[2], a1[2], b[2];
+    __m512i spread, shifts, high, low, column; /* column: moves codes up by one */
+};
+
+static inline void load_table(__m512i out[2], const void *table, int bias)
+{
+    __m512i add = _mm512_set1_epi8((char)bias);
+    out[0] = _mm512_add_epi8(_mm512_loadu_si512(table), add);
+    out[1] = _mm512_add_epi8(_mm512_loadu_si512((const uint8_t *)table + 64), add);
+}
+
+/* Every byte turned left by 3 bits. */
+static inline void load_nibbles(__m512i out[2], const uint8_t *table)
+{
+    __m512i turn = _mm512_set1_epi64((long long)(BIT(0, 5) | BIT(1, 6) | BIT(2, 7) | BIT(3, 0) |
+                                                 BIT(4, 1) | BIT(5, 2) | BIT(6, 3) | BIT(7, 4)));
+    out[0] = _mm512_gf2p8affine_epi64_epi8(_mm512_loadu_si512(table), turn, 0);
+    out[1] = _mm512_gf2p8affine_epi64_epi8(_mm512_loadu_si512(table + 64), turn, 0);
+}
+
+static inline void load_tables(struct tables *t, const struct q35_tables *from)
+{
+    uint8_t spread[64], column[64];
+    unsigned i;
+    for (i = 0; i < 64; i++) {
+        spread[i] = (uint8_t)(7 * (i / 8) + (i % 8 < 7 ? i % 8 : 6));
+        column[i] = (uint8_t)((i + 63) % 64);
+    }
+    load_table(t->a0, from->a0, 128);
+    load_table(t->a1, from->a1, 128);
+    load_nibbles(t->b, from->b);
+    t->spread = _mm512_loadu_si512(spread);
+    t->column = _mm512_loadu_si512(column);
+    t->shifts = _mm512_set1_epi64(0x312a231c150e0700ll);
+    /* the high nibble's bits lie in 7, 0, 1, 2 and go to 3..6 */
+    t->high = _mm512_set1_epi64((long long)(BIT(3, 7) | BIT(4, 0) | BIT(5, 1) | BIT(6, 2)));
+    t->low = _mm512_set1_epi8(0x78);
+}
+
+static inline __m512i codes_of(const struct tables *t, const uint8_t *row)
+{
+    __m512i x = _mm512_permutexvar_epi8(t->spread, _mm512_loadu_si512(row));
+    return _mm512_multishift_epi64_epi8(t->shifts, x);
+}
+
+static inline __m512i look(const __m512i table[2], __m512i codes)
+{
+    return _mm512_permutex2var_epi8(table[0], codes, table[1]);
+}
+
+/* What rows of a tile hand down to the next one. */
+struct above {
+    __m512i b, code; /* its B term; the codes above it, for rings */
+};
+
+/* Weights (+128) of the row at `row`: x for codes' first columns, y for the second. */
+static inline void decode(const struct tables *t, const uint8_t *row, struct above *up,
+                          const int pair, const int has_b, const int ring, __m512i *x, __m512i *y)
+{
+    __m512i code = codes_of(t, row);
+    *x = look(t->a0, code);
+    if (pair)
+        *y = look(t->a1, code);
+    if (has_b) {
+        *x = _mm512_add_epi8(*x, _mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0));
+        if (pair)
+            *y = _mm512_add_epi8(*y, _mm512_and_si512(up->b, t->low));
+        up->b = look(t->b, ring ? _mm512_xor_si512(code, up->code) : code);
+        up->code = code;
+    }
+}
+
+/* Above row 0 stands row 15: of the same column, or in a ring of the column before. */
+static inline void decode_seam(const struct tables *t, const uint8_t *tile, struct above *up,
+                               const int has_b, const int ring)
+{
+    __m512i code, before;
+    if (!has_b)
+        return;
+    code = codes_of(t, tile + 15 * Q35_ROW_BYTES);
+    if (ring) {
+        before = codes_of(t, tile + 14 * Q35_ROW_BYTES);
+        before = _mm512_permutexvar_epi8(t->column, _mm512_xor_si512(code, before));
+        up->code = _mm512_permutexvar_epi8(t->column, code);
+        up->b = look(t->b, before);
+    } else {
+        up->b = look(t->b, code);
+    }
+}
+
+static inline void prefetch_tile(const uint8_t *tile)
+{
+    int i;
+    UNROLL
+    for (i = 0; i < 14; i++)
+        _mm_prefetch((const char *)tile + 64 * i, _MM_HINT_T0);
+}
+
+/* Whether a table has any term at all; the tables rule, not the scheme's number. */
+static inline int uses(const uint8_t table[128])
+{
+    __m512i any = _mm512_or_si512(_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64));
+    return _mm512_test_epi8_mask(any, any) != 0;
+}
+
+/* fn##_any: one instance of fn for each kind of table. */
+#define INSTANCE(fn, kind, pair, b, ring)                                                          \
+    static __attribute__((noinline)) void fn##_##kind(const struct dots_args *a)                   \
+    {                                                                                              \
+        fn(a, pair, b, ring);                                                                      \
+    }
+#define INSTANCES(fn)                                                                              \
+    INSTANCE(fn, pair, 1, 0, 0)                                                                    \
+    INSTANCE(fn, pair_b, 1, 1, 0)                                                                  \
+    INSTANCE(fn, pair_ring, 1, 1, 1)                                                               \
+    INSTANCE(fn, single, 0, 0, 0)                                                                  \
+    INSTANCE(fn, single_b, 0, 1, 0)                                                                \
+    INSTANCE(fn, single_ring, 0, 1, 1)                                                             \
+    static void fn##_any(const struct dots_args *a)                                                \
+    {                                                                                              \
+        int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;                        \
+        if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)                                                   \
+            (!b ? fn##_single : ring ? fn##_single_ring : fn##_single_b)(a);                       \
+        else                                                                                       \
+            (!b ? fn##_pair : ring ? fn##_pair_ring : fn##_pair_b)(a);                             \
+    }
+
+#endif
