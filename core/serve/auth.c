@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -65,10 +66,13 @@ enum q35_status q35_auth_load(struct q35_settings *s, const char *path, struct q
     enum q35_status st;
     char *text, *p, *end;
     size_t bytes;
+    struct stat info;
     int line = 1;
     st = q35_file_read(path, KEY_FILE_BYTES, &text, &bytes, err);
     if (st != Q35_OK)
         return st;
+    if (stat(path, &info) == 0 && (info.st_mode & S_IROTH))
+        q35_log(Q35_LOG_WARN, "%s can be read by everybody on this machine", path);
     for (p = text; st == Q35_OK && p < text + bytes; p = end + 1, line++) {
         end = memchr(p, '\n', (size_t)(text + bytes - p));
         if (!end)

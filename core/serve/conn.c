@@ -214,6 +214,9 @@ void q35_conn_check(struct q35_conn *c, uint64_t now)
 {
     struct q35_api_error e;
     check_stall(c, now);
+    if (c->state == Q35_CONN_BUSY && c->streaming &&
+        now - c->spoken_ns > c->server->settings.stall_ns / 2)
+        q35_conn_stream_ping(c);
     if (c->state == Q35_CONN_CLOSED || !c->deadline_ns || now < c->deadline_ns)
         return;
     if (c->state == Q35_CONN_LINGER || !c->started) {

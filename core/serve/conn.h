@@ -63,6 +63,7 @@ struct q35_conn {
     bool streaming, chunked, dirty;
     size_t last_queue;
     uint64_t progress_ns; /* when output last moved */
+    uint64_t spoken_ns;   /* when a stream was last given something to say */
 };
 
 /* Takes the next connection from a listener. */
@@ -92,6 +93,8 @@ void q35_conn_error(struct q35_conn *c, const struct q35_api_error *e);
 /* Server-sent events: header, pieces, end. */
 void q35_conn_stream_begin(struct q35_conn *c);
 void q35_conn_stream_data(struct q35_conn *c, const char *data, size_t len);
+/* A comment, so that what lies between sees life during a long prefill. */
+void q35_conn_stream_ping(struct q35_conn *c);
 void q35_conn_stream_end(struct q35_conn *c);
 /* Writes what the calls above have gathered. May close the connection. */
 void q35_conn_flush(struct q35_conn *c);

@@ -177,7 +177,8 @@ static bool submit(struct q35_choice *c)
         .user = c,
     };
     enum q35_status st;
-    rp.sampling.seed += c->index; /* choices of one request differ, and can be repeated */
+    /* choices of one prompt differ, can be repeated, and do not depend on other prompts */
+    rp.sampling.seed += c->index % (uint32_t)j->params.n;
     st = q35_engine_submit(j->server->model.engine, &rp, &c->request, &err);
     if (st == Q35_OK) {
         j->live++;

@@ -82,6 +82,9 @@ static void add_head(struct q35_conn *c, int status, const char *type, const cha
 {
     bool keep = c->keep_alive && c->server->phase < Q35_PHASE_DRAINING;
     c->keep_alive = keep;
+    q35_log(Q35_LOG_DEBUG, "%s %s: %d",
+            c->started ? http_method_str((enum http_method)c->parser.method) : "-",
+            c->url.data ? c->url.data : "", status);
     if (status < (int)Q35_COUNT(c->server->metrics.http_codes))
         c->server->metrics.http_codes[status]++;
     q35_str_addf(&c->out, "HTTP/1.1 %d %s\r\nServer: q35d\r\nConnection: %s\r\n", status,
@@ -141,6 +144,12 @@ void q35_conn_error(struct q35_conn *c, const struct q35_api_error *e)
     q35_str_fini(&extra);
 }
 
+void q35_conn_stream_ping(struct q35_conn *c)
+{
+    q35_conn_stream_data(c, ": still here\n\n", 14);
+    q35_conn_flush(c);
+}
+
 void q35_conn_stream_begin(struct q35_conn *c)
 {
     c->streaming = true;
@@ -148,6 +157,7 @@ void q35_conn_stream_begin(struct q35_conn *c)
     if (!c->chunked)
         c->keep_alive = false;
     c->deadline_ns = 0;
+    c->spoken_ns = q35_now_ns();
     add_head(c, 200, "text/event-stream", "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n");
     q35_str_addz(&c->out, c->chunked ? "Transfer-Encoding: chunked\r\n\r\n" : "\r\n");
     q35_server_mark_dirty(c->server, c);
@@ -165,6 +175,7 @@ void q35_conn_stream_data(struct q35_conn *c, const char *data, size_t len)
         q35_conn_close(c);
         return;
     }
+    c->spoken_ns = q35_now_ns();
     if (c->chunked)
         q35_str_addf(&c->out, "%zx\r\n", len);
     q35_str_add(&c->out, data, len);

@@ -61,12 +61,22 @@ static void find_route(struct q35_conn *c)
     }
 }
 
-/* "http://HOST" where HOST is what the request was sent to: our own page. */
+/* An address or localhost, with or without a port. */
+static bool is_literal_host(const char *host)
+{
+    size_t n = strcspn(host, ":");
+    return host[0] == '[' || strspn(host, "0123456789.") >= n ||
+           (n == 9 && strncasecmp(host, "localhost", 9) == 0);
+}
+
+/* "http://HOST" where HOST is what the request was sent to: our own page. A name proves nothing if
+ * nobody needs a key, its owner may have pointed it at this machine. */
 static bool same_origin(const struct q35_conn *c, const char *origin)
 {
     const char *host = strstr(origin, "://");
     const char *ours = q35_request_header(c, Q35_H_HOST);
-    return host && ours && strcasecmp(host + 3, ours) == 0;
+    return host && ours && strcasecmp(host + 3, ours) == 0 &&
+           (c->server->settings.key_count || is_literal_host(ours));
 }
 
 /* A page of another site must not use us through somebody's browser. */

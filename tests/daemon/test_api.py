@@ -191,6 +191,12 @@ def test_several_prompts(fake):
     assert texts == ['one', 'one', 'two', 'two']
 
 
+def test_a_prompt_does_not_depend_on_its_neighbours(fake):
+    both = fake.complete(['letters a', 'letters b'], n=2, seed=3, max_tokens=8)[1]['choices']
+    alone = fake.complete('letters b', n=2, seed=3, max_tokens=8)[1]['choices']
+    assert [c['text'] for c in both[2:]] == [c['text'] for c in alone]
+
+
 def test_echo(fake):
     assert fake.complete('do:say:x', echo=True)[1]['choices'][0]['text'] == 'do:say:xx'
     ids = [256] + list('do:say:é'.encode())

@@ -82,8 +82,20 @@ def test_origins(start):
         status, headers, _ = d.request('GET', '/v1/models', headers={'Origin': origin})
         assert 'Access-Control-Allow-Origin' not in headers
     # our own page
-    own = 'http://127.0.0.1:%d' % d.port
-    assert d.request('POST', '/v1/completions', {'prompt': 'do:say:x'}, {'Origin': own})[0] == 200
+    for host in ['127.0.0.1:%d' % d.port, 'localhost:%d' % d.port, '[::1]:80', '10.0.0.1']:
+        own = {'Origin': 'http://' + host, 'Host': host}
+        assert d.request('POST', '/v1/completions', {'prompt': 'do:say:x'}, own)[0] == 200
+    # a name that somebody has pointed at us
+    for host in ['evil.example', 'localhost.evil.example', '127.0.0.1.evil.example']:
+        own = {'Origin': 'http://' + host, 'Host': host}
+        check_error(d.post('/v1/completions', {'prompt': 'x'}, own), 403)
+    assert d.stop() == 0
+
+
+def test_names_of_our_own_page_need_keys(start, tmp_path):
+    d = with_keys(start, tmp_path)
+    own = {'Origin': 'https://chat.example', 'Host': 'chat.example', **bearer('first-key')}
+    assert d.post('/v1/completions', {'prompt': 'do:say:x'}, own)[0] == 200
     assert d.stop() == 0
 
 

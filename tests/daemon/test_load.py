@@ -127,6 +127,16 @@ def test_a_reader_that_stalls_for_long(start):
     assert d.stop() == 0
 
 
+def test_silent_streams_show_life(start):
+    d = start('stall_seconds = 1')
+    s = d.open_stream(COMPLETIONS, {'prompt': 'do:hang:ab'})
+    data = read_until(s, b': still here\n\n', read_until(s, b'"b"'))
+    read_until(s, b': still here\n\n', data.partition(b': still here\n\n')[2])
+    s.close()
+    idle(d)
+    assert d.stop() == 0
+
+
 def test_slow_headers_and_bodies(start):
     d = start('header_seconds = 1\nbody_seconds = 1\nidle_seconds = 1')
     silent, slow, body, kept = d.connect(), d.connect(), d.connect(), d.connect()

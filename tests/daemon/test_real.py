@@ -165,6 +165,47 @@ def test_clients_that_leave(serve):
     assert d.stop() == 0
 
 
+def workers(d):
+    found = []
+    for task in os.listdir('/proc/%d/task' % d.process.pid):
+        text = open('/proc/%d/task/%s/children' % (d.process.pid, task)).read()
+        found += [int(pid) for pid in text.split()]
+    return found
+
+
+def test_a_lost_device_changes_no_token(serve, expected):
+    """The worker process of one backend is killed in mid-sentence: the other one takes over."""
+    d = serve(CPU.replace('threads', 'isolate = process\nthreads') + PLAIN)
+    path, body = BODIES[0]
+    s = d.open_stream(path, {**body, 'max_tokens': 400, 'ignore_eos': True})
+    data = read_until(s, b'"text"')
+    assert workers(d)
+    for pid in workers(d):
+        os.kill(pid, signal.SIGKILL)
+    data = read_until(s, b'[DONE]', data).decode()
+    text = ''.join(p['choices'][0]['text'] for p in events(data.split('\r\n\r\n', 1)[1]))
+    assert text == d.post(path, {**body, 'max_tokens': 400, 'ignore_eos': True})[1]['choices'][0]['text']
+    assert d.get('/ready')[0] == 200
+    for (path, body), want in zip(BODIES, expected):
+        assert answer(d, path, body) == want
+    assert d.stop() == 0
+
+
+def test_the_only_device_is_lost(serve):
+    d = serve(CPU.replace('threads', 'isolate = process\nthreads'))
+    s = d.open_stream('/v1/completions', {'prompt': 'x', 'max_tokens': 450, 'ignore_eos': True})
+    data = read_until(s, b'"text"')
+    for pid in workers(d):
+        os.kill(pid, signal.SIGKILL)
+    data = read_until(s, b'[DONE]', data)
+    assert b'"error"' in data
+    wait_for('503', lambda: d.get('/ready')[0] == 503)
+    check_error(d.get('/ready'), 503, 'no_device')
+    check_error(d.complete('x'), 503, 'no_device')
+    assert d.get('/health')[0] == 200
+    assert d.stop() == 0
+
+
 def test_context_is_the_models(serve):
     d = serve()
     assert json.loads(d.get('/v1/models')[1])['data'][0]['max_model_len'] == tiny_model.CONTEXT
