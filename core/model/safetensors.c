@@ -304,5 +304,8 @@ enum q35_status q35_safetensors_load(struct q35_source *s, struct q35_error *err
     if (!s->files)
         return q35_fail(err, Q35_E_NOMEM, "no memory to open %s", s->path);
     st = load_file(s, "model.safetensors", err);
+    if (st == Q35_E_NOT_FOUND)
+        return q35_fail(err, st, "%s holds no model.safetensors; other weight files are not read",
+                        s->path);
     return st == Q35_OK ? q35_source_sort(s, err) : st;
 }
