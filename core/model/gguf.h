@@ -9,13 +9,27 @@
 #include "core/base/base.h"
 
 enum q35_gguf_type { /* of metadata values, numbers as in the file */
-    Q35_GGUF_U8 = 0, Q35_GGUF_I8 = 1, Q35_GGUF_U16 = 2, Q35_GGUF_I16 = 3, Q35_GGUF_U32 = 4,
-    Q35_GGUF_I32 = 5, Q35_GGUF_F32 = 6, Q35_GGUF_BOOL = 7, Q35_GGUF_STRING = 8,
-    Q35_GGUF_ARRAY = 9, Q35_GGUF_U64 = 10, Q35_GGUF_I64 = 11, Q35_GGUF_F64 = 12
+                     Q35_GGUF_U8 = 0,
+                     Q35_GGUF_I8 = 1,
+                     Q35_GGUF_U16 = 2,
+                     Q35_GGUF_I16 = 3,
+                     Q35_GGUF_U32 = 4,
+                     Q35_GGUF_I32 = 5,
+                     Q35_GGUF_F32 = 6,
+                     Q35_GGUF_BOOL = 7,
+                     Q35_GGUF_STRING = 8,
+                     Q35_GGUF_ARRAY = 9,
+                     Q35_GGUF_U64 = 10,
+                     Q35_GGUF_I64 = 11,
+                     Q35_GGUF_F64 = 12
 };
 
 enum q35_ggml_type { /* of tensors, those q35 reads */
-    Q35_GGML_F32 = 0, Q35_GGML_F16 = 1, Q35_GGML_Q8_0 = 8, Q35_GGML_I8 = 24, Q35_GGML_BF16 = 30
+                     Q35_GGML_F32 = 0,
+                     Q35_GGML_F16 = 1,
+                     Q35_GGML_Q8_0 = 8,
+                     Q35_GGML_I8 = 24,
+                     Q35_GGML_BF16 = 30
 };
 
 /* A string inside the mapped file: not zero-terminated. */

@@ -25,8 +25,8 @@ struct q35_params {
     float norm_eps;
     float attn_scale; /* 1 / sqrt(head_dim) unless the file says otherwise */
     float embed_scale;
-    bool tied;          /* the head is the embedding */
-    float *rope_freqs;  /* [rope_dim / 2] inverse frequencies, scaling applied; free() */
+    bool tied;         /* the head is the embedding */
+    float *rope_freqs; /* [rope_dim / 2] inverse frequencies, scaling applied; free() */
 };
 
 #endif

@@ -24,7 +24,8 @@ struct q35_source_tensor {
     uint32_t first_row; /* of a part of a fused tensor: where it begins there */
 };
 
-/* path: a file ending in .gguf or a directory. Checks shapes of all tensors against the parameters. */
+/* path: a file ending in .gguf or a directory. Checks shapes of all tensors against the parameters.
+ */
 enum q35_status q35_source_open(struct q35_source **out, const char *path, struct q35_error *err);
 void q35_source_close(struct q35_source *s);
 

@@ -16,7 +16,6 @@
 #include "core/model/roles.h"
 #include "core/model/source.h"
 #include "core/quant/convert_meta.h"
-#include "core/quant/encode.h"
 
 /* One tensor of the output. */
 struct output {

@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-#include "core/base/base.h"
+#include "core/quant/encode.h"
 
 struct q35_convert_params {
     uint32_t scheme; /* of the decoder layers' matrices, enum q35_scheme */
@@ -31,7 +31,7 @@ struct q35_convert_params {
 /* {TRELLIS, rotate, seed 1, all threads, DEFAULT effort} */
 #define Q35_CONVERT_PARAMS_INIT                                                                    \
     {                                                                                              \
-        .scheme = 0x10203u, .rotate = true, .rot_seed = 1, .effort = 1                             \
+        .scheme = Q35_SCHEME_TRELLIS, .rotate = true, .rot_seed = 1, .effort = Q35_EFFORT_DEFAULT  \
     }
 
 struct q35_convert_stats {

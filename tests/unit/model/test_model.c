@@ -9,7 +9,6 @@
 #include "core/model/roles.h"
 #include "core/model/source.h"
 #include "core/quant/convert.h"
-#include "core/quant/encode.h"
 #include "core/text/tokenizer.h"
 #include "fixture.h"
 
