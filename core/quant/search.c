@@ -46,6 +46,7 @@ void q35_search_init_fine(struct q35_search *s, int16_t a[128][2], int16_t b[128
     s->kernels = kernels ? kernels : q35_search_kernels_get(NULL);
     s->memory = b != NULL;
     s->prune = 1000;
+    s->beam = 400;
     memcpy(s->a, a, sizeof(s->a));
     if (b)
         memcpy(s->b, b, sizeof(s->b));
@@ -81,6 +82,7 @@ void q35_search_init(struct q35_search *s, uint32_t scheme, const struct q35_tab
         b[i][1] = (int16_t)((t->b[i] & 15) * Q35_B_STEP * Q35_SEARCH_UNIT - mean[1]);
     }
     q35_search_init_fine(s, a, memory ? b : NULL, kernels);
+    s->ring = Q35_SCHEME_RING(scheme);
 }
 
 int64_t q35_search_error(const struct q35_search *s, int16_t x[16][2], const uint8_t code[16])
@@ -149,4 +151,16 @@ void q35_search_column(const struct q35_search *s, int16_t x[16][2], uint8_t cod
         uint32_t seam = k & 1 ? 0 : HALF;
         held_pass(s, x, seam, code[(seam + 15) & 15], code);
     }
+}
+
+void q35_search_tile(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
+                     uint8_t code[64][16])
+{
+    uint32_t j;
+    if (s->ring) {
+        q35_search_ring(s, ring, x, code);
+        return;
+    }
+    for (j = 0; j < Q35_TILE_CODES; j++)
+        q35_search_column(s, x[j], code[j]);
 }

@@ -3,17 +3,19 @@
 #ifndef Q35_CORE_QUANT_SEARCH_H
 #define Q35_CORE_QUANT_SEARCH_H
 
-/* Finds the 16 codes of one tile column: the nearest code for schemes without memory, a tail-biting
- * Viterbi search for the trellis.
+/* Finds the codes of a tile: the nearest code for schemes without memory, a tail-biting Viterbi
+ * search down each column for the trellis, a beam search around the ring of the tile's 1024 codes
+ * for the trellis with a memory of two codes.
  *
  * Everything is integer, so every CPU finds the same codes. Weights are given in 1/16 of a table
- * unit. A trellis state is the code of the row above; the cost of a path is twice its squared error
- * in table units, less a constant per row, in saturating int16:
+ * unit. With B[h] the term that the codes before decide, the cost of a path is twice its squared
+ * error in table units, less a constant per code, in saturating int16:
  *
- *     2 |x - A[c] - B[p]|^2 = u[p] + cross[p][c] + v[c]
- *     u[p] = 2|x - B[p]|^2 - |x|^2,  v[c] = 2|x - A[c]|^2 - |x|^2,  cross[p][c] = 4 A[c].B[p]
+ *     2 |x - A[c] - B[h]|^2 = u[h] + cross[h][c] + v[c]
+ *     u[h] = 2|x - B[h]|^2 - |x|^2,  v[c] = 2|x - A[c]|^2 - |x|^2,  cross[h][c] = 4 A[c].B[h]
  *
- * States whose cost is more than Q35_SEARCH_PRUNE above the best are not followed further. */
+ * A state is the code before (memory of one) or the two codes before. States that cost more than
+ * `prune` above the best are not followed further. */
 
 #include <stdint.h>
 
@@ -34,6 +36,13 @@ struct q35_search_kernels {
                  int16_t *trans, int16_t *next);
     /* The lowest state p that minimises trans[p] + cross[p][code]. */
     uint32_t (*back)(const struct q35_search *s, const int16_t *trans, uint32_t code);
+    /* table: [128][2]. out[i] = (norm[i] - 2 table[i].x + |x|^2 / 2) >> 7 in saturating int16: u or
+     * v. */
+    void (*terms)(const int16_t *table, const int32_t *norm, const int16_t x[2], int16_t *out);
+    /* next[c] = min over i < n of trans[i] + cross[h[i]][c], plus v[c]; lowers *low to the least of
+     * them. Bit c of mask says that next[c] <= *low + prune. */
+    void (*expand)(const struct q35_search *s, const uint8_t *h, const int16_t *trans, uint32_t n,
+                   const int16_t *v, int16_t *low, int16_t prune, int16_t *next, uint32_t mask[4]);
     /* The lowest code nearest to x. */
     uint32_t (*nearest)(const struct q35_search *s, const int16_t x[2]);
 };
@@ -48,8 +57,13 @@ struct q35_search {
     const struct q35_search_kernels *kernels;
     int16_t prune;
     bool memory;    /* has a B term */
+    bool ring;      /* B is indexed by p ^ pp along the ring of a tile */
     uint32_t seams; /* tail-biting: how many further seams are tried */
+    uint32_t beam;  /* ring: about how many states are kept */
 };
+
+/* Buffers of the ring search: one per thread. */
+struct q35_ring;
 
 /* Kernels by name, "c", "avx2" or "avx512"; NULL gives the best this CPU has. NULL result: unknown
  * or not supported here. */
@@ -63,7 +77,18 @@ void q35_search_init(struct q35_search *s, uint32_t scheme, const struct q35_tab
 void q35_search_init_fine(struct q35_search *s, int16_t a[128][2], int16_t b[128][2],
                           const struct q35_search_kernels *kernels);
 
-/* x[16][2]: the column pair down the rows (second value 0 for single schemes). code[16]: out. */
+/* For searches with this beam; NULL when memory is short. Release with q35_ring_destroy(). */
+struct q35_ring *q35_ring_create(uint32_t beam);
+void q35_ring_destroy(struct q35_ring *ring);
+
+/* A whole tile. x[j][r]: column j, row r. ring: needed if s->ring. */
+void q35_search_tile(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
+                     uint8_t code[64][16]);
+void q35_search_ring(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
+                     uint8_t code[64][16]);
+
+/* x[16][2]: the column pair down the rows (second value 0 for single schemes). code[16]: out. Not
+ * for rings. */
 void q35_search_column(const struct q35_search *s, int16_t x[16][2], uint8_t code[16]);
 
 /* Squared error of codes in 1/256 units. */

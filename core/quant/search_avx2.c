@@ -30,11 +30,11 @@ AVX2 static inline __m256i narrow(__m256i a, __m256i b)
 }
 
 /* 16 branch costs from entry i of a table of pairs: (norm - 2 t.x + half) >> 7, saturated. */
-AVX2 static inline __m256i branch(const int16_t (*t)[2], const int32_t *norm, uint32_t i, __m256i x,
+AVX2 static inline __m256i branch(const int16_t *t, const int32_t *norm, uint32_t i, __m256i x,
                                   __m256i half)
 {
-    __m256i d0 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + i), x), 1);
-    __m256i d1 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + i + 8), x), 1);
+    __m256i d0 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + 2 * i), x), 1);
+    __m256i d1 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + 2 * i + 16), x), 1);
     d0 = _mm256_add_epi32(_mm256_sub_epi32(load(norm + i), d0), half);
     d1 = _mm256_add_epi32(_mm256_sub_epi32(load(norm + i + 8), d1), half);
     return narrow(_mm256_srai_epi32(d0, 7), _mm256_srai_epi32(d1, 7));
@@ -65,7 +65,7 @@ AVX2 static void step_avx2(const struct q35_search *s, const int16_t x[2], const
     for (i = 0; i < 128; i += 16) {
         __m256i c = loadu(cost + i), drop = _mm256_cmpgt_epi16(c, prune);
         uint32_t bits = ~(uint32_t)_mm256_movemask_epi8(drop) & 0x55555555u;
-        c = _mm256_adds_epi16(c, branch(s->b, s->b_norm, i, xv, half));
+        c = _mm256_adds_epi16(c, branch(s->b[0], s->b_norm, i, xv, half));
         storeu(trans + i, _mm256_blendv_epi8(c, top, drop));
         for (; bits; bits &= bits - 1)
             list[n++] = (uint8_t)(i + (uint32_t)__builtin_ctz(bits) / 2);
@@ -79,7 +79,7 @@ AVX2 static void step_avx2(const struct q35_search *s, const int16_t x[2], const
             m[i] = _mm256_min_epi16(m[i], _mm256_adds_epi16(t, load(row + 16 * i)));
     }
     for (i = 0; i < 8; i++)
-        m[i] = _mm256_adds_epi16(m[i], branch(s->a, s->a_norm, 16 * i, xv, half));
+        m[i] = _mm256_adds_epi16(m[i], branch(s->a[0], s->a_norm, 16 * i, xv, half));
     low = m[0];
     for (i = 1; i < 8; i++)
         low = _mm256_min_epi16(low, m[i]);
@@ -113,6 +113,45 @@ AVX2 static uint32_t back_avx2(const struct q35_search *s, const int16_t *trans,
                2;
 }
 
+AVX2 static void terms_avx2(const int16_t *table, const int32_t *norm, const int16_t x[2],
+                            int16_t *out)
+{
+    __m256i xv = pair(x), half = _mm256_set1_epi32((x[0] * x[0] + x[1] * x[1]) >> 1);
+    uint32_t i;
+    for (i = 0; i < 128; i += 16)
+        storeu(out + i, branch(table, norm, i, xv, half));
+}
+
+AVX2 static void expand_avx2(const struct q35_search *s, const uint8_t *h, const int16_t *trans,
+                             uint32_t n, const int16_t *v, int16_t *low, int16_t prune,
+                             int16_t *next, uint32_t mask[4])
+{
+    __m256i m[8], all, limit;
+    uint32_t i, k;
+    int16_t least_here;
+    for (k = 0; k < 8; k++)
+        m[k] = _mm256_set1_epi16(INT16_MAX);
+    for (i = 0; i < n; i++) {
+        const int16_t *row = s->cross[h[i]];
+        __m256i t = _mm256_set1_epi16(trans[i]);
+        for (k = 0; k < 8; k++)
+            m[k] = _mm256_min_epi16(m[k], _mm256_adds_epi16(t, load(row + 16 * k)));
+    }
+    for (k = 0; k < 8; k++) {
+        m[k] = _mm256_adds_epi16(m[k], loadu(v + 16 * k));
+        all = k ? _mm256_min_epi16(all, m[k]) : m[k];
+        storeu(next + 16 * k, m[k]);
+    }
+    least_here = least(all);
+    *low = least_here < *low ? least_here : *low;
+    limit = _mm256_adds_epi16(_mm256_set1_epi16(*low), _mm256_set1_epi16(prune));
+    for (k = 0; k < 8; k += 2) { /* packs works within 128 bits: swap the middle quarters back */
+        __m256i over = _mm256_packs_epi16(_mm256_cmpgt_epi16(m[k], limit),
+                                          _mm256_cmpgt_epi16(m[k + 1], limit));
+        mask[k / 2] = ~(uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(over, 0xd8));
+    }
+}
+
 AVX2 static uint32_t nearest_avx2(const struct q35_search *s, const int16_t x[2])
 {
     __m256i xv = pair(x), best, index, at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -136,6 +175,12 @@ AVX2 static uint32_t nearest_avx2(const struct q35_search *s, const int16_t x[2]
     return (uint32_t)where[k];
 }
 
-const struct q35_search_kernels q35_search_kernels_avx2 = {"avx2", step_avx2, back_avx2,
-                                                           nearest_avx2};
+const struct q35_search_kernels q35_search_kernels_avx2 = {
+    .name = "avx2",
+    .step = step_avx2,
+    .back = back_avx2,
+    .terms = terms_avx2,
+    .expand = expand_avx2,
+    .nearest = nearest_avx2,
+};
 #endif

@@ -14,11 +14,11 @@ AVX512 static inline __m512i load(const void *p)
 }
 
 /* 32 branch costs from entry i of a table of pairs: (norm - 2 t.x + half) >> 7, saturated. */
-AVX512 static inline __m512i branch(const int16_t (*t)[2], const int32_t *norm, uint32_t i,
-                                    __m512i x, __m512i half)
+AVX512 static inline __m512i branch(const int16_t *t, const int32_t *norm, uint32_t i, __m512i x,
+                                    __m512i half)
 {
-    __m512i d0 = _mm512_slli_epi32(_mm512_madd_epi16(load(t + i), x), 1);
-    __m512i d1 = _mm512_slli_epi32(_mm512_madd_epi16(load(t + i + 16), x), 1);
+    __m512i d0 = _mm512_slli_epi32(_mm512_madd_epi16(load(t + 2 * i), x), 1);
+    __m512i d1 = _mm512_slli_epi32(_mm512_madd_epi16(load(t + 2 * i + 32), x), 1);
     d0 = _mm512_add_epi32(_mm512_sub_epi32(load(norm + i), d0), half);
     d1 = _mm512_add_epi32(_mm512_sub_epi32(load(norm + i + 16), d1), half);
     return _mm512_inserti64x4(
@@ -57,7 +57,7 @@ AVX512 static void step_avx512(const struct q35_search *s, const int16_t x[2], c
             _mm512_storeu_si512(trans + i, top);
             continue;
         }
-        c = _mm512_adds_epi16(c, branch(s->b, s->b_norm, i, xv, half));
+        c = _mm512_adds_epi16(c, branch(s->b[0], s->b_norm, i, xv, half));
         _mm512_storeu_si512(trans + i, _mm512_mask_blend_epi16(keep, top, c));
         for (; bits; bits &= bits - 1) {
             uint32_t p = i + (uint32_t)__builtin_ctz(bits);
@@ -69,10 +69,10 @@ AVX512 static void step_avx512(const struct q35_search *s, const int16_t x[2], c
             m3 = _mm512_min_epi16(m3, _mm512_adds_epi16(t, load(row + 96)));
         }
     }
-    m0 = _mm512_adds_epi16(m0, branch(s->a, s->a_norm, 0, xv, half));
-    m1 = _mm512_adds_epi16(m1, branch(s->a, s->a_norm, 32, xv, half));
-    m2 = _mm512_adds_epi16(m2, branch(s->a, s->a_norm, 64, xv, half));
-    m3 = _mm512_adds_epi16(m3, branch(s->a, s->a_norm, 96, xv, half));
+    m0 = _mm512_adds_epi16(m0, branch(s->a[0], s->a_norm, 0, xv, half));
+    m1 = _mm512_adds_epi16(m1, branch(s->a[0], s->a_norm, 32, xv, half));
+    m2 = _mm512_adds_epi16(m2, branch(s->a[0], s->a_norm, 64, xv, half));
+    m3 = _mm512_adds_epi16(m3, branch(s->a[0], s->a_norm, 96, xv, half));
     low = _mm512_min_epi16(_mm512_min_epi16(m0, m1), _mm512_min_epi16(m2, m3));
     low = _mm512_set1_epi16(least(low));
     _mm512_storeu_si512(next, _mm512_subs_epi16(m0, low));
@@ -112,6 +112,48 @@ AVX512 static uint32_t back_avx512(const struct q35_search *s, const int16_t *tr
     return first_least(v);
 }
 
+AVX512 static void terms_avx512(const int16_t *table, const int32_t *norm, const int16_t x[2],
+                                int16_t *out)
+{
+    __m512i xv = pair(x), half = _mm512_set1_epi32((x[0] * x[0] + x[1] * x[1]) >> 1);
+    uint32_t i;
+    for (i = 0; i < 128; i += 32)
+        _mm512_storeu_si512(out + i, branch(table, norm, i, xv, half));
+}
+
+AVX512 static void expand_avx512(const struct q35_search *s, const uint8_t *h, const int16_t *trans,
+                                 uint32_t n, const int16_t *v, int16_t *low, int16_t prune,
+                                 int16_t *next, uint32_t mask[4])
+{
+    __m512i m0 = _mm512_set1_epi16(INT16_MAX), m1 = m0, m2 = m0, m3 = m0, all, limit;
+    uint32_t i;
+    int16_t least_here;
+    for (i = 0; i < n; i++) {
+        const int16_t *row = s->cross[h[i]];
+        __m512i t = _mm512_set1_epi16(trans[i]);
+        m0 = _mm512_min_epi16(m0, _mm512_adds_epi16(t, load(row)));
+        m1 = _mm512_min_epi16(m1, _mm512_adds_epi16(t, load(row + 32)));
+        m2 = _mm512_min_epi16(m2, _mm512_adds_epi16(t, load(row + 64)));
+        m3 = _mm512_min_epi16(m3, _mm512_adds_epi16(t, load(row + 96)));
+    }
+    m0 = _mm512_adds_epi16(m0, _mm512_loadu_si512(v));
+    m1 = _mm512_adds_epi16(m1, _mm512_loadu_si512(v + 32));
+    m2 = _mm512_adds_epi16(m2, _mm512_loadu_si512(v + 64));
+    m3 = _mm512_adds_epi16(m3, _mm512_loadu_si512(v + 96));
+    all = _mm512_min_epi16(_mm512_min_epi16(m0, m1), _mm512_min_epi16(m2, m3));
+    least_here = least(all);
+    *low = least_here < *low ? least_here : *low;
+    limit = _mm512_adds_epi16(_mm512_set1_epi16(*low), _mm512_set1_epi16(prune));
+    mask[0] = (uint32_t)_mm512_cmple_epi16_mask(m0, limit);
+    mask[1] = (uint32_t)_mm512_cmple_epi16_mask(m1, limit);
+    mask[2] = (uint32_t)_mm512_cmple_epi16_mask(m2, limit);
+    mask[3] = (uint32_t)_mm512_cmple_epi16_mask(m3, limit);
+    _mm512_storeu_si512(next, m0);
+    _mm512_storeu_si512(next + 32, m1);
+    _mm512_storeu_si512(next + 64, m2);
+    _mm512_storeu_si512(next + 96, m3);
+}
+
 AVX512 static uint32_t nearest_avx512(const struct q35_search *s, const int16_t x[2])
 {
     __m512i xv = pair(x), v[8], low;
@@ -132,6 +174,12 @@ AVX512 static uint32_t nearest_avx512(const struct q35_search *s, const int16_t 
     return 112 + (uint32_t)__builtin_ctz((uint32_t)_mm512_cmpeq_epi32_mask(v[7], low));
 }
 
-const struct q35_search_kernels q35_search_kernels_avx512 = {"avx512", step_avx512, back_avx512,
-                                                             nearest_avx512};
+const struct q35_search_kernels q35_search_kernels_avx512 = {
+    .name = "avx512",
+    .step = step_avx512,
+    .back = back_avx512,
+    .terms = terms_avx512,
+    .expand = expand_avx512,
+    .nearest = nearest_avx512,
+};
 #endif

@@ -58,6 +58,40 @@ static uint32_t back_c(const struct q35_search *s, const int16_t *trans, uint32_
     return best;
 }
 
+static void terms_c(const int16_t *table, const int32_t *norm, const int16_t x[2], int16_t *out)
+{
+    int32_t half = half_norm(x);
+    uint32_t i;
+    for (i = 0; i < 128; i++)
+        out[i] = branch(table + 2 * i, norm[i], x, half);
+}
+
+static void expand_c(const struct q35_search *s, const uint8_t *h, const int16_t *trans, uint32_t n,
+                     const int16_t *v, int16_t *low, int16_t prune, int16_t *next, uint32_t mask[4])
+{
+    uint32_t i, c;
+    int16_t limit;
+    for (c = 0; c < 128; c++)
+        next[c] = INT16_MAX;
+    for (i = 0; i < n; i++) {
+        const int16_t *row = s->cross[h[i]];
+        for (c = 0; c < 128; c++) {
+            int16_t t = saturate(trans[i] + row[c]);
+            next[c] = t < next[c] ? t : next[c];
+        }
+    }
+    for (c = 0; c < 128; c++) {
+        next[c] = saturate(next[c] + v[c]);
+        *low = next[c] < *low ? next[c] : *low;
+    }
+    limit = saturate(*low + prune);
+    for (c = 0; c < 128; c++) {
+        if (c % 32 == 0)
+            mask[c / 32] = 0;
+        mask[c / 32] |= (uint32_t)(next[c] <= limit) << c % 32;
+    }
+}
+
 static uint32_t nearest_c(const struct q35_search *s, const int16_t x[2])
 {
     int32_t low = INT32_MAX;
@@ -72,4 +106,11 @@ static uint32_t nearest_c(const struct q35_search *s, const int16_t x[2])
     return best;
 }
 
-const struct q35_search_kernels q35_search_kernels_c = {"c", step_c, back_c, nearest_c};
+const struct q35_search_kernels q35_search_kernels_c = {
+    .name = "c",
+    .step = step_c,
+    .back = back_c,
+    .terms = terms_c,
+    .expand = expand_c,
+    .nearest = nearest_c,
+};

@@ -15,6 +15,8 @@
 #include "core/quant/tables.h"
 
 #define UNIT Q35_SEARCH_UNIT
+#define BEAM_TRAIN 300
+#define BEAM_FINE 600
 
 /* ---- Gaussian numbers ---- */
 
@@ -148,8 +150,9 @@ struct trainer {
     struct q35_search search;    /* first: it wants 64-byte alignment */
     double a[128][2], b[128][2]; /* in table units */
     double unit;
-    bool memory;
-    int columns;
+    bool memory, ring;
+    struct q35_ring *buffers;
+    int columns;        /* a multiple of 64: whole tiles */
     double (*x)[16][2]; /* [columns] in table units */
     int16_t (*xi)[16][2];
     uint8_t (*code)[16];
@@ -168,6 +171,15 @@ static void draw(struct trainer *t)
             }
 }
 
+/* The index of B at row r of column i: the code above, or two codes of the ring. */
+static int above(const struct trainer *t, int i, int r)
+{
+    int left = i % 64 ? i - 1 : i + 63;
+    int p = r > 0 ? t->code[i][r - 1] : t->code[t->ring ? left : i][15];
+    int pp = r > 1 ? t->code[i][r - 2] : t->code[left][14 + r];
+    return t->ring ? p ^ pp : p;
+}
+
 /* Finds codes for the data; returns the relative RMSE. */
 static double assign(struct trainer *t, uint32_t seams)
 {
@@ -181,15 +193,16 @@ static double assign(struct trainer *t, uint32_t seams)
         }
     q35_search_init_fine(&t->search, a, t->memory ? b : NULL, NULL);
     t->search.seams = seams;
-    for (i = 0; i < t->columns; i++) {
-        q35_search_column(&t->search, t->xi[i], t->code[i]);
+    t->search.ring = t->ring;
+    t->search.beam = seams ? BEAM_FINE : BEAM_TRAIN;
+    for (i = 0; i < t->columns; i += 64)
+        q35_search_tile(&t->search, t->buffers, t->xi + i, t->code + i);
+    for (i = 0; i < t->columns; i++)
         for (r = 0; r < 16; r++)
             for (d = 0; d < 2; d++) {
-                double e =
-                    t->x[i][r][d] - t->a[t->code[i][r]][d] - t->b[t->code[i][(r + 15) & 15]][d];
+                double e = t->x[i][r][d] - t->a[t->code[i][r]][d] - t->b[above(t, i, r)][d];
                 sum += e * e;
             }
-    }
     return sqrt(sum / (32.0 * t->columns)) / t->unit;
 }
 
@@ -201,8 +214,8 @@ static void refit(struct trainer *t, int up)
     int count[128] = {0}, i, r, d;
     for (i = 0; i < t->columns; i++)
         for (r = 0; r < 16; r++) {
-            const double *a = t->a[t->code[i][r]], *b = t->b[t->code[i][(r + 15) & 15]];
-            int k = t->code[i][(r + (up ? 15 : 0)) & 15];
+            int c = t->code[i][r], h = above(t, i, r), k = up ? h : c;
+            const double *a = t->a[c], *b = t->b[h];
             count[k]++;
             for (d = 0; d < 2; d++)
                 sum[k][d] += t->x[i][r][d] - a[d] - b[d];
@@ -316,6 +329,7 @@ static void train_scheme(struct trainer *t, struct q35_shipped_tables *s, double
     double best = 1e9;
     int i;
     t->memory = Q35_SCHEME_HAS_B(s->scheme);
+    t->ring = Q35_SCHEME_RING(s->scheme);
     t->unit = unit;
     for (i = 0; i < n_seeds; i++) {
         struct q35_shipped_tables one = *s;
@@ -368,6 +382,7 @@ int main(int argc, char **argv)
     static struct q35_shipped_tables alt = {.scheme = Q35_SCHEME_ALT43},
                                      vq = {.scheme = Q35_SCHEME_VQ2},
                                      trellis = {.scheme = Q35_SCHEME_TRELLIS},
+                                     ring = {.scheme = Q35_SCHEME_TRELLIS2},
                                      single = {.scheme = Q35_SCHEME_SINGLE};
     static double l4[16], l3[8], l7[128], none[1];
     struct trainer *t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
@@ -375,11 +390,12 @@ int main(int argc, char **argv)
     if (!t)
         return 1;
     memset(t, 0, sizeof(*t));
-    t->columns = argc > 1 ? atoi(argv[1]) : 10000;
+    t->columns = argc > 1 ? atoi(argv[1]) / 64 * 64 : 9984;
     t->x = malloc(sizeof(*t->x) * (size_t)t->columns);
     t->xi = malloc(sizeof(*t->xi) * (size_t)t->columns);
     t->code = malloc(sizeof(*t->code) * (size_t)t->columns);
-    if (!t->x || !t->xi || !t->code)
+    t->buffers = q35_ring_create(BEAM_FINE);
+    if (!t->x || !t->xi || !t->code || !t->buffers)
         return 1;
     lloyd_max(l4, 16, 200);
     lloyd_max(l3, 8, 200);
@@ -388,10 +404,13 @@ int main(int argc, char **argv)
     train_levels(&single, l7, 128, none, 1);
     train_scheme(t, &vq, 36, vq_seeds, 4, rounds / 2);
     train_scheme(t, &trellis, 28, trellis_seeds, 3, rounds);
+    t->columns = t->columns / 4 / 64 * 64;
+    train_scheme(t, &ring, 28, trellis_seeds, 1, rounds / 2);
     fputs(head, stdout);
     print_tables(&alt, "Q35_SCHEME_ALT43");
     print_tables(&vq, "Q35_SCHEME_VQ2");
     print_tables(&trellis, "Q35_SCHEME_TRELLIS");
+    print_tables(&ring, "Q35_SCHEME_TRELLIS2");
     print_tables(&single, "Q35_SCHEME_SINGLE");
     printf("};\nconst uint32_t q35_shipped_tables_count =\n"
            "    sizeof(q35_shipped_tables_all) / sizeof(q35_shipped_tables_all[0]);\n");

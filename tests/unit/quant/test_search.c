@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: MIT */
 #include "../test.h"
 
+#include <math.h>
+
 #include "core/quant/encode.h"
 #include "core/quant/search.h"
 
@@ -80,6 +82,107 @@ static void kernels_agree(void **state)
     free(s);
     if (!tested)
         skip();
+}
+
+/* The same for what the ring search uses. */
+static void ring_kernels_agree(void **state)
+{
+    static const char *const names[] = {"avx2", "avx512"};
+    struct q35_search *s = new_search();
+    struct q35_tables wild;
+    int n, v, i, tested = 0;
+    (void)state;
+    rng.state = 14;
+    for (n = 0; n < 2000; n++) {
+        int16_t x[2] = {draw(28), draw(28)}, trans[128], u[2][128], next[2][128], low[2], start;
+        uint8_t h[128];
+        uint32_t mask[2][4], count = 1 + (uint32_t)(test_rng_u64(&rng) % (n % 9 ? 12 : 128));
+        int16_t prune = (int16_t)(test_rng_u64(&rng) % 1000);
+        if (n % 400 == 0) {
+            random_tables(&wild);
+            q35_search_init(s, Q35_SCHEME_TRELLIS2,
+                            n % 800 ? &wild : q35_shipped_tables(Q35_SCHEME_TRELLIS2), NULL);
+        }
+        for (i = 0; i < 128; i++) {
+            h[i] = (uint8_t)(test_rng_u64(&rng) & 127);
+            trans[i] = (int16_t)(test_rng_u64(&rng) % (n % 3 ? 4000 : 65536));
+        }
+        start = (int16_t)(n % 5 ? INT16_MAX : test_rng_u64(&rng) % 500);
+        low[0] = start;
+        q35_search_kernels_c.terms(s->a[0], s->a_norm, x, u[0]);
+        q35_search_kernels_c.expand(s, h, trans, count, u[0], &low[0], prune, next[0], mask[0]);
+        for (v = 0; v < 2; v++) {
+            const struct q35_search_kernels *k = q35_search_kernels_get(names[v]);
+            if (!k)
+                continue;
+            tested++;
+            low[1] = start;
+            k->terms(s->a[0], s->a_norm, x, u[1]);
+            assert_memory_equal(u[0], u[1], sizeof(u[0]));
+            k->expand(s, h, trans, count, u[1], &low[1], prune, next[1], mask[1]);
+            assert_int_equal(low[0], low[1]);
+            assert_memory_equal(next[0], next[1], sizeof(next[0]));
+            assert_memory_equal(mask[0], mask[1], sizeof(mask[0]));
+        }
+    }
+    free(s);
+    if (!tested)
+        skip();
+}
+
+/* Error per weight of a tile along its ring, in table units. */
+static double ring_error(const struct q35_search *s, int16_t x[64][16][2], uint8_t code[64][16])
+{
+    const uint8_t *c = code[0];
+    double sum = 0;
+    int t, d;
+    for (t = 0; t < 1024; t++) {
+        int h = c[(t + 1023) & 1023] ^ c[(t + 1022) & 1023];
+        for (d = 0; d < 2; d++) {
+            double e = x[t / 16][t % 16][d] - s->a[c[t]][d] - s->b[h][d];
+            sum += e * e;
+        }
+    }
+    return sqrt(sum / 2048) / Q35_SEARCH_UNIT;
+}
+
+static void wider_beams_find_better_rings(void **state)
+{
+    static const uint32_t beams[] = {25, 100, 400};
+    struct q35_search *s = new_search();
+    struct q35_ring *ring = q35_ring_create(400);
+    double error[3];
+    int16_t x[64][16][2];
+    uint8_t code[64][16];
+    int i, j, k;
+    (void)state;
+    assert_non_null(ring);
+    rng.state = 15;
+    q35_search_init(s, Q35_SCHEME_TRELLIS2, q35_shipped_tables(Q35_SCHEME_TRELLIS2), NULL);
+    for (i = 0; i < 64; i++)
+        for (j = 0; j < 16; j++)
+            for (k = 0; k < 2; k++)
+                x[i][j][k] = draw(28);
+    for (k = 0; k < 3; k++) {
+        s->beam = beams[k];
+        q35_search_tile(s, ring, x, code);
+        error[k] = ring_error(s, x, code);
+    }
+    assert_true(error[1] < 0.98 * error[0]);
+    assert_true(error[2] < 0.99 * error[1]);
+    assert_true(error[2] < 0.1 * 28 && error[2] > 0.08 * 28);
+    /* whatever is in it, a tile gets codes: constant, extreme, alternating */
+    for (k = 0; k < 3; k++) {
+        for (i = 0; i < 1024; i++)
+            x[i / 16][i % 16][0] = x[i / 16][i % 16][1] =
+                (int16_t)(k == 0            ? 0
+                          : k == 1 || i % 2 ? Q35_SEARCH_X_MAX
+                                            : -Q35_SEARCH_X_MAX);
+        q35_search_tile(s, ring, x, code);
+        assert_true(ring_error(s, x, code) < (k ? 80 : 4));
+    }
+    q35_ring_destroy(ring);
+    free(s);
 }
 
 /* The least squared error over all 128 codes at the seam, by a Viterbi search in 64-bit integers
@@ -176,6 +279,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_agree),
+        cmocka_unit_test(ring_kernels_agree),
+        cmocka_unit_test(wider_beams_find_better_rings),
         cmocka_unit_test(tail_biting_is_near_the_optimum),
         cmocka_unit_test(more_seams_never_hurt),
         cmocka_unit_test(names_of_kernels),

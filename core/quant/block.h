@@ -1,0 +1,54 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_CORE_QUANT_BLOCK_H
+#define Q35_CORE_QUANT_BLOCK_H
+
+/* One row block of 16 rows, from binary32 to tiles and scales: the inside of the encoder. */
+
+#include "core/quant/encode.h"
+#include "core/quant/search.h"
+
+/* What all blocks of a matrix share; immutable while they are encoded. */
+struct q35_block_job {
+    const struct q35_tables *tables;
+    struct q35_search *search;
+    uint32_t rows, cols;
+    uint32_t cols_padded, rot_block; /* rot_block: 0 without rotation */
+    uint32_t used_cols;              /* columns that count: padding does once rotated */
+    uint32_t tile_cols, tiles;       /* columns of a tile; tiles along K */
+    uint64_t rot_seed;
+    uint32_t effort;
+    bool pair;
+    float unit; /* table units per standard deviation */
+};
+
+/* Buffers of one thread. */
+struct q35_block {
+    float *in;                /* [16][cols] as read */
+    float *w;                 /* [cols_padded][16]: rotated, rows innermost */
+    int16_t x[64][16][2];     /* a tile in search units */
+    uint8_t code[64][16];     /* its codes */
+    float inv[16], scale[16]; /* search units per weight; weight per table unit */
+    double norm2[16];         /* of the rows of w */
+    struct q35_ring *ring;
+};
+
+/* Fills a job for p's scheme. *search is allocated: release with q35_block_job_fini(). */
+enum q35_status q35_block_job_init(struct q35_block_job *j, const struct q35_encode_params *p,
+                                   uint32_t rows, uint32_t cols, struct q35_error *err);
+void q35_block_job_fini(struct q35_block_job *j);
+
+/* NULL when memory is short. */
+struct q35_block *q35_block_create(const struct q35_block_job *j);
+void q35_block_destroy(struct q35_block *k);
+
+/* Reads row block b into k->w and rotates it; absent rows and columns are zero. */
+enum q35_status q35_block_load(const struct q35_block_job *j, struct q35_block *k, uint32_t b,
+                               q35_rows_fn read, void *read_ctx, struct q35_error *err);
+
+/* Encodes the loaded block: tiles [tiles][896] and 16 scales, as stored. Adds the squared error and
+ * norm of its rows, in units of the original matrix. */
+void q35_block_encode(const struct q35_block_job *j, struct q35_block *k, uint8_t *tiles,
+                      float scales[16], double *error2, double *norm2);
+
+#endif
