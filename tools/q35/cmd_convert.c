@@ -11,7 +11,7 @@
 
 static const struct cli_option options[] = {
     {'o', "output", "FILE", "the packed model to write, NAME.q35.gguf (required)"},
-    {'s', "scheme", "NAME", "trellis, vq2 or alt43 [trellis]"},
+    {'s', "scheme", "NAME", "trellis, trellis2 (less error, slower to find), vq2 or alt43 [trellis]"},
     {0, "no-rotate", NULL, "do not rotate rows before quantizing"},
     {0, "seed", "S", "seed of the rotation's signs [1]"},
     {0, "effort", "N", "how hard the search looks: 0, 1 or 2 [1]"},
