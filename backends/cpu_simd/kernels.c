@@ -14,6 +14,9 @@ const struct variant q35_cpu_variants[] = {
     {"avx512vnni", "AVX-512 VNNI", CPU_AVX512VNNI, q35_cpu_install_avx512vnni},
     {"avx512vbmi", "AVX-512 VBMI", CPU_AVX512VBMI, q35_cpu_install_avx512vbmi},
     {"amx", "AMX", CPU_AMX, q35_cpu_install_amx},
+#elif defined(__aarch64__)
+    {"neon", "NEON", CPU_NEON, q35_cpu_install_neon},
+    {"dotprod", "NEON with dot products", CPU_DOTPROD, q35_cpu_install_dotprod},
 #endif
 };
 const unsigned q35_cpu_variant_count = sizeof q35_cpu_variants / sizeof *q35_cpu_variants;
