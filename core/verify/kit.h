@@ -114,6 +114,9 @@ enum { VFY_MAX_TOKENS = 1024 };
 /* supported: false if the device refuses the shape as UNSUPPORTED (then nothing was made). */
 bool vfy_rig_open(struct vfy *v, struct vfy_rig *r, const struct vfy_shape *shape, uint64_t seed,
                   uint32_t sequences, uint32_t kv_tokens, bool *supported);
+/* The same with r->m made by the caller (may be NULL: no memory). */
+bool vfy_rig_adopt(struct vfy *v, struct vfy_rig *r, uint32_t sequences, uint32_t kv_tokens,
+                   bool *supported);
 void vfy_rig_close(struct vfy *v, struct vfy_rig *r);
 /* A shape near the small one that the device takes, for checks that need any model at all. */
 bool vfy_rig_any(struct vfy *v, struct vfy_rig *r, uint32_t sequences, uint32_t kv_tokens);

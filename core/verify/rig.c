@@ -91,12 +91,18 @@ bool vfy_refused(struct vfy *v, enum q35_status st, enum q35_status want, enum v
 bool vfy_rig_open(struct vfy *v, struct vfy_rig *r, const struct vfy_shape *shape, uint64_t seed,
                   uint32_t sequences, uint32_t kv_tokens, bool *supported)
 {
-    uint32_t i;
     memset(r, 0, sizeof(*r));
+    r->m = vfy_model_create(shape, seed);
+    return vfy_rig_adopt(v, r, sequences, kv_tokens, supported);
+}
+
+bool vfy_rig_adopt(struct vfy *v, struct vfy_rig *r, uint32_t sequences, uint32_t kv_tokens,
+                   bool *supported)
+{
+    uint32_t i;
     *supported = false;
     if (sequences > v->info.max_sequences)
         sequences = v->info.max_sequences;
-    r->m = vfy_model_create(shape, seed);
     r->o = r->m ? vfy_oracle_create(r->m, sequences) : NULL;
     if (!r->o)
         return vfy_skip(v, "the kit has no memory for a model");
@@ -115,7 +121,7 @@ bool vfy_rig_open(struct vfy *v, struct vfy_rig *r, const struct vfy_shape *shap
     if (!vfy_ok(v, vfy_upload(&v->d, r->m, Q35_UNTIL_FREE, &r->w, &v->err), VFY_UPLOAD,
                 "uploading a model that supports() took"))
         return false;
-    if (!shape->decoders)
+    if (!r->m->shape.decoders)
         return true;
     return vfy_ok(v, vfy_kv(&v->d, r->w, sequences, kv_tokens, &r->kv, &v->err), VFY_KV,
                   "kv_create");

@@ -12,6 +12,7 @@
     X(perplexity)                                                                                  \
     X(plan)                                                                                        \
     X(verify_plugin)                                                                               \
+    X(new_plugin)                                                                                  \
     X(devices)                                                                                     \
     X(bench_speed)                                                                                 \
     X(bench_ladder)                                                                                \
