@@ -15,7 +15,7 @@
 #include "soft.h"
 
 #define SOFT_RESULTS 64u
-#define SOFT_NO_PAGE UINT32_MAX
+#define SOFT_NO_PAGE 0u /* pages count from 1, so that fresh memory is an empty table */
 
 /* Head of every object a device owns, so that close and reset find them all. */
 struct soft_object {
@@ -134,9 +134,10 @@ struct q35_kv {
     uint64_t pool_bytes;
     uint8_t *block;      /* everything below */
     uint32_t *table;     /* [max_sequences][page_count] page of a block or SOFT_NO_PAGE */
-    uint32_t *refs;      /* [page_count] */
-    uint32_t *free_list; /* [page_count] */
+    uint32_t *refs;      /* [page_count + 1] */
+    uint32_t *free_list; /* [page_count] pages given back */
     uint32_t free_count;
+    uint32_t used;            /* pages 1 .. used have been handed out at some time */
     uint32_t *lengths;        /* [max_sequences][decoder_count] */
     struct soft_kv_row *rows; /* [max_sequences] */
     uint32_t *active;         /* [max_sequences] sequences of the current run */

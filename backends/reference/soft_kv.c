@@ -23,7 +23,7 @@ uint64_t soft_kv_tables_bytes(uint64_t pages, uint32_t max_sequences, uint32_t d
     uint64_t n = max_sequences, cells;
     if (pages >= MARK || __builtin_mul_overflow(n, pages, &cells) || cells >= (uint64_t)1 << 56)
         return 0;
-    return cells * (sizeof(void *) + sizeof(uint32_t)) + 2 * pages * sizeof(uint32_t) +
+    return cells * (sizeof(void *) + sizeof(uint32_t)) + (2 * pages + 1) * sizeof(uint32_t) +
            n * (sizeof(struct soft_kv_row) + sizeof(uint32_t) + decoders * sizeof(uint32_t));
 }
 
@@ -35,7 +35,7 @@ static void kv_carve(struct q35_kv *kv)
     at += n * pages * sizeof(*kv->addresses);
     kv->table = (uint32_t *)(void *)at;
     kv->refs = kv->table + n * pages;
-    kv->free_list = kv->refs + pages;
+    kv->free_list = kv->refs + pages + 1;
     kv->active = kv->free_list + pages;
     kv->lengths = kv->active + n;
     kv->rows = (struct soft_kv_row *)(void *)(kv->lengths + n * kv->weights->decoder_count);
@@ -53,7 +53,7 @@ static void kv_release(struct soft_object *o)
 
 static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_error *err)
 {
-    uint64_t pages = kv->page_count, i;
+    uint64_t pages = kv->page_count;
     uint64_t tables = soft_kv_tables_bytes(pages, kv->max_sequences, kv->weights->decoder_count);
     void *pool;
 
@@ -61,7 +61,7 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_error *err)
         kv->pool_bytes > SIZE_MAX / 2)
         return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %llu pages overflows",
                              (unsigned long long)pages);
-    kv->block = malloc(tables);
+    kv->block = calloc(1, tables); /* untouched where it is not used */
     if (kv->pool_bytes) {
         pool =
             mmap(NULL, kv->pool_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -73,11 +73,6 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_error *err)
                              (unsigned long long)(kv->pool_bytes + tables));
     }
     kv_carve(kv);
-    memset(kv->block, 0, tables);
-    memset(kv->table, 0xff, kv->max_sequences * pages * sizeof(*kv->table));
-    for (i = 0; i < pages; i++)
-        kv->free_list[i] = (uint32_t)(pages - 1 - i);
-    kv->free_count = kv->page_count;
     return Q35_OK;
 }
 
@@ -134,6 +129,23 @@ static uint32_t *lengths_of(const struct q35_kv *kv, uint32_t sequence)
 static uint32_t blocks_for(uint32_t length)
 {
     return (uint32_t)(((uint64_t)length + Q35_ATTN_BLOCK - 1) / Q35_ATTN_BLOCK);
+}
+
+static uint16_t *page_data(const struct q35_kv *kv, uint32_t page)
+{
+    return kv->pool + (uint64_t)(page - 1) * kv->weights->page_values;
+}
+
+static uint32_t pages_free(const struct q35_kv *kv)
+{
+    return kv->free_count + (kv->page_count - kv->used);
+}
+
+static uint32_t page_take(struct q35_kv *kv)
+{
+    uint32_t page = kv->free_count ? kv->free_list[--kv->free_count] : ++kv->used;
+    kv->refs[page] = 1;
+    return page;
 }
 
 static void page_unref(struct q35_kv *kv, uint32_t page)
@@ -282,7 +294,7 @@ static bool kv_plan_writes(struct q35_kv *kv)
             }
         }
     }
-    return needed <= kv->free_count + freed;
+    return needed <= pages_free(kv) + freed;
 }
 
 static void kv_undo(struct q35_kv *kv)
@@ -328,10 +340,9 @@ static void kv_take_pages(struct q35_kv *kv)
             uint32_t old = table[b];
             if (old != SOFT_NO_PAGE && !(old & MARK))
                 continue;
-            table[b] = kv->free_list[--kv->free_count];
-            kv->refs[table[b]] = 1;
+            table[b] = page_take(kv);
             if (old != SOFT_NO_PAGE)
-                memcpy(kv->pool + table[b] * values, kv->pool + (old & ~MARK) * values, values * 2);
+                memcpy(page_data(kv, table[b]), page_data(kv, old & ~MARK), values * 2);
         }
     }
 }
@@ -342,7 +353,7 @@ enum q35_status soft_kv_reserve(struct q35_kv *kv, struct q35_error *err)
     if (!kv_plan_writes(kv)) {
         kv_undo(kv);
         return q35_soft_fail(err, Q35_E_CAPACITY, "the KV cache is full: %u of %u pages are free",
-                             kv->free_count, kv->page_count);
+                             pages_free(kv), kv->page_count);
     }
     kv_discard(kv);
     kv_take_pages(kv);
@@ -365,13 +376,13 @@ void soft_kv_store(const struct soft_batch *b, const struct soft_layer *l)
         uint32_t s = kv->active[i], *table = table_of(kv, s);
         const uint16_t **addresses = kv->addresses + (uint64_t)s * kv->page_count;
         for (p = 0; p < blocks_for(kv->rows[s].end); p++)
-            addresses[p] = kv->pool + table[p] * kv->weights->page_values + l->kv_offset;
+            addresses[p] = page_data(kv, table[p]) + l->kv_offset;
         lengths_of(kv, s)[l->kv_index] = kv->rows[s].end;
     }
     for (i = 0; i < b->n_tokens; i++) {
         const struct q35_token *t = soft_token(b, i);
-        uint64_t page = table_of(kv, t->sequence)[t->position / Q35_ATTN_BLOCK];
-        uint16_t *to = kv->pool + page * kv->weights->page_values + l->kv_offset;
+        uint32_t page = table_of(kv, t->sequence)[t->position / Q35_ATTN_BLOCK];
+        uint16_t *to = page_data(kv, page) + l->kv_offset;
         const float *kf = b->s->k + (uint64_t)i * heads * d,
                     *vf = b->s->v + (uint64_t)i * heads * d;
         to += (uint64_t)(t->position % Q35_ATTN_BLOCK) * d;
