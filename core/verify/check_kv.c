@@ -175,8 +175,12 @@ static bool full_and_shared(struct vfy *v, struct vfy_rig *r, uint32_t length)
     else if (!vfy_oracle_run(r->o, 0, r->m->layer_count, t, 1, NULL, out))
         return vfy_skip(v, "the kit has no memory");
     v->err = (struct q35_error)Q35_ERROR_INIT;
-    return vfy_ok(v, VFY_CALL(&v->d, kv_truncate, r->kv, 1, 0, &v->err), VFY_KV_TRUNCATE,
-                  "kv_truncate") &&
+    if (!vfy_ok(v, VFY_CALL(&v->d, kv_truncate, r->kv, 1, 0, &v->err), VFY_KV_TRUNCATE,
+                "kv_truncate"))
+        return false;
+    vfy_tokens(t, 1, 2, length, r->m->shape.vocab, true, &v->rng);
+    return vfy_rig_device(v, r, 0, r->m->layer_count, t, 1, NULL, out, &st) &&
+           vfy_ok(v, st, VFY_KV_TRUNCATE, "a token after another sequence was forgotten") &&
            vfy_rig_feed(v, r, 2, length, 3, VFY_KV_CAPACITY, "a fork, once there is room") &&
            vfy_rig_feed(v, r, 0, length, 3, VFY_KV_CAPACITY, "its source, once there is room") &&
            vfy_rig_feed(v, r, 2, length + 3, 3, VFY_KV_CAPACITY, "the fork again");

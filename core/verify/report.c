@@ -5,31 +5,13 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "core/verify/sha256.h"
 #include "core/verify/verify.h"
 #include "q35/backend.h"
-
-enum q35_status vfy_sha256(const char *path, char out[65], struct q35_error *err)
-{
-    struct q35_file file = {0};
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned int n = 0, i;
-    enum q35_status st = q35_file_map(&file, path, err);
-    if (st)
-        return st;
-    if (EVP_Digest(file.data, file.bytes, digest, &n, EVP_sha256(), NULL) != 1 || n != 32)
-        st = q35_fail(err, Q35_E_INTERNAL, "%s: SHA-256 is not available", path);
-    for (i = 0; !st && i < n; i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
-    q35_file_unmap(&file);
-    return st;
-}
 
 static const char *class_name(uint32_t c)
 {

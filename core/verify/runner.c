@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #include "core/plugin/load.h"
+#include "core/plugin/search.h"
 #include "core/verify/kit.h"
-#include "core/verify/sha256.h"
 
 const struct vfy_check vfy_checks[] = {
     {"load", "loading, query and version negotiation", 20, vfy_check_load},
@@ -286,7 +286,7 @@ enum q35_status vfy_run_all(struct vfy_report **out, const struct vfy_options *o
         st = q35_fail_errno(err, Q35_E_IO, errno, "%s", options->path);
     o.path = r->path;
     if (!st)
-        st = vfy_sha256(r->path, r->sha256, err);
+        st = q35_file_sha256(r->path, r->sha256, err);
     r->seed = o.seed;
     r->quick = o.quick;
     set_date(r->date);
