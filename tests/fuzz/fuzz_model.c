@@ -133,7 +133,9 @@ static void open_safetensors(const uint8_t *data, size_t size)
 
 static void write_all(const char *path, const uint8_t *data, size_t size)
 {
-    FILE *f = fopen(path, "wb");
+    FILE *f;
+    unlink(path); /* rewriting a file may wait for the disk */
+    f = fopen(path, "wb");
     if (!f || fwrite(data, 1, size, f) != size)
         abort();
     fclose(f);
