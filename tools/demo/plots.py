@@ -1,0 +1,271 @@
+# SPDX-FileCopyrightText: 2026 The q35 authors
+# SPDX-License-Identifier: MIT
+"""The stories: each plot is a list of steps, each step a list of ways to say it.
+
+An empty template means that the step may be left out. QUESTIONS are asked about a finished
+story and use the variables that the story has bound.
+"""
+
+OPENING = [
+    "Once upon a time, there was {a:colour} {kind} named {name}.",
+    "Once upon a time, there was {a:trait} {kind} named {name}.",
+    "Once upon a time, there was {a:trait} {colour} {kind} named {name}.",
+    "Once upon a time, there was {a:kind} named {name}.",
+    "Once upon a time, {a:colour} {kind} named {name} lived {home}.",
+    "Once upon a time, {a:trait} {kind} named {name} lived {home}.",
+    "Once upon a time, {a:trait} {colour} {kind} named {name} lived {home}.",
+    "Once upon a time, {a:kind} named {name} lived {home}.",
+    "Long ago, there was {a:colour} {kind} named {name}, who lived {home}.",
+    "Long ago, there was {a:trait} {kind} named {name}, who lived {home}.",
+    "Long ago, there was {a:trait} {colour} {kind} named {name}, who lived {home}.",
+    "Long ago, there was {a:kind} named {name}, who lived {home}.",
+    "There once was {a:colour} {kind} named {name}.",
+    "There once was {a:trait} {kind} named {name}.",
+    "There once was {a:trait} {colour} {kind} named {name}.",
+    "There once was {a:kind} named {name}.",
+]
+MEET = [
+    "Then {he} met {a:ftrait} {fkind} named {friend}.",
+    "On the way, {he} met {a:ftrait} {fkind} named {friend}.",
+    "{A:ftrait} {fkind} named {friend} came by.",
+    "Just then, {a:ftrait} {fkind} named {friend} came along.",
+]
+ENDING = [
+    "After that, {name} and {friend} were best friends.",
+    "From that day on, {name} and {friend} played together every day.",
+    "And they lived happily ever after.",
+    "That night, {name} went to sleep with a smile.",
+    "{name} and {friend} were friends for the rest of their lives.",
+]
+GO = [
+    "One day, {name} went to {place}.",
+    "One morning, {name} walked to {place}.",
+    "One sunny day, {name} went for a walk to {place}.",
+]
+THANKS = [
+    '"Thank you, {friend}!" said {name}.',
+    '"Thank you so much!" said {name}.',
+    '{name} was very happy and said, "Thank you, {friend}!"',
+]
+
+LOST = [
+    OPENING,
+    ["{name} had {a:tcolour} {thing}.", "{name} had {a:tcolour} {thing} and loved it very much.",
+     "{His} favourite toy was {a:tcolour} {thing}."],
+    ["One day, {name} took the {thing} to {place}.",
+     "One morning, {he} went to {place} with the {thing}."],
+    ["But when {he} came home, the {thing} was gone.", "On the way home, {he} lost the {thing}.",
+     "When {he} wanted to play with the {thing}, it was gone."],
+    ["{name} was very sad.", "{name} sat down and cried.",
+     "{name} looked everywhere, but {he} could not find it."],
+    MEET,
+    ['"Why are you sad?" asked {friend}.', '"What is wrong?" asked {friend}.'],
+    ['"I lost my {thing}," said {name}.', '"My {tcolour} {thing} is gone," said {name}.'],
+    ['"I will help you look for it," said {friend}.',
+     '"Let us look for it together," said {friend}.'],
+    ["They looked and looked, and at last they found the {thing} {hide}.",
+     "Soon {friend} found the {thing} {hide}.",
+     "{friend} looked {hide}, and there was the {thing}!"],
+    THANKS,
+    ENDING,
+]
+HUNGRY = [
+    OPENING,
+    ["One day, {name} was very hungry.", "One morning, there was no food in the house.",
+     "One evening, {name} wanted to eat {food}, but there was nothing at home."],
+    ["{He} went to {place} to look for {food}.",
+     "So {he} walked to {place} to find some {food}."],
+    ["But there was no food there.", "{He} looked and looked, but {he} found nothing."],
+    MEET,
+    ["{friend} had a big basket of {food}.", "{friend} had a bag full of {food}."],
+    ['"I am so hungry," said {name}.', '"May I have some {food}?" asked {name}.'],
+    ['"Of course," said {friend}. "I will share my {food} with you."',
+     '"You can have half of it," said {friend}.'],
+    ["They sat down and ate the {food} together.", "They ate the {food} under a tree."],
+    THANKS,
+    ["The next day, {name} brought {friend} a gift.", "The food was very good.", ""],
+    ENDING,
+]
+HELP = [
+    OPENING,
+    ["{name} liked to help others.", "{name} had a good heart.", ""],
+    GO,
+    ["There {he} saw {a:fkind} named {friend}.", "{He} found {a:fkind} named {friend} there."],
+    ["{friend} was {trouble}.", "Poor {friend} was {trouble}."],
+    ['"{complaint}," said {friend}.', '"{complaint}," said {friend}. "Can you help me?"'],
+    ['"Do not worry," said {name}. "I will help you."', '"I know what to do," said {name}.',
+     '"Yes, I can help you," said {name}.'],
+    ["So {name} {verb} {friend} {help}.", "Then {name} {verb} {friend} {help}."],
+    ["Soon {friend} {result}.", "After a while, {friend} {result}."],
+    ['"Thank you, {name}!" said {friend}.', '"You are very kind, {name}," said {friend}.'],
+    ENDING,
+]
+LEARN = [
+    OPENING,
+    ["{name} wanted to {skill}, but {he} did not know how.",
+     "{name} wanted to learn how to {skill}."],
+    ["{He} tried, but it was too hard.", "{He} tried and tried, but {he} could not do it.", ""],
+    ["One day, {he} met {a:ftrait} {fkind} named {friend}.",
+     "One day, {a:ftrait} {fkind} named {friend} came by."],
+    ['"Can you teach me to {skill}?" asked {name}.',
+     '"I want to {skill}, but I cannot," said {name}.'],
+    ['"Yes, I can teach you," said {friend}.', '"I will show you how," said {friend}.'],
+    ["They practised every day for {number} days.", "They worked hard for {number} weeks."],
+    ["At first it was hard, but {name} did not give up.", "{name} did not give up.", ""],
+    ["In the end, {name} could {skill} very well.", "At last, {name} could {skill}."],
+    ["{name} was very proud.", "{friend} was proud of {name}.", '"Well done!" said {friend}.'],
+    ENDING,
+]
+STORM = [
+    OPENING,
+    GO,
+    ["Suddenly, {begins}.", "On the way, {begins}.", "Then {begins}."],
+    ["{name} was {feels}.", "Soon {name} was {feels} and wanted to go home."],
+    ["{He} ran as fast as {he} could.", "{He} looked for a safe place.", ""],
+    ["{He} found a dry place {shelter}.", "At last, {he} found a safe place {shelter}."],
+    ["{A:fkind} named {friend} was there too.",
+     "There sat {a:ftrait} {fkind} named {friend}."],
+    ['"May I stay here with you?" asked {name}.', '"Can I wait here?" asked {name}.'],
+    ['"Of course," said {friend}.', '"Yes, come in," said {friend}.'],
+    ["They {pastime} and waited.", "They {pastime} for a long time."],
+    ["When {ends}, they walked home together.", "After {ends}, they went home."],
+    ENDING,
+]
+MAKE = [
+    OPENING,
+    ["One day, {name} wanted to {makes} {work}.",
+     "{name} had a good idea. {He} wanted to {makes} {work}."],
+    ["But {he} could not do it alone.", "But it was a lot of work for one.", ""],
+    ["So {he} asked {his} friend {friend}, {a:ftrait} {fkind}, to help.",
+     "So {he} went to see {friend}, {a:ftrait} {fkind}."],
+    ['"Will you help me {makes} {work}?" asked {name}.',
+     '"Let us {makes} {work}," said {name}.'],
+    ['"Yes, I would love to," said {friend}.', '"What a good idea!" said {friend}.'],
+    ["They needed {stuff}.", "{friend} brought {stuff}.", "They found {stuff} near {place}."],
+    ["They worked all day.", "They worked together until the sun went down."],
+    ["When it was ready, they {use}.", "Then they {use}."],
+    ["It was a wonderful day.", "{name} was very happy.", '"We did it!" said {name}.'],
+    ENDING,
+]
+FEAR = [
+    OPENING,
+    ["{name} was afraid of {fear}.", "There was one thing {name} did not like. "
+     "{He} was afraid of {fear}."],
+    ["{He} did not tell anyone.", "{His} friends did not understand.", ""],
+    ["One day, {he} told {a:ftrait} {fkind} named {friend} about it.",
+     "One evening, {a:ftrait} {fkind} named {friend} came to visit."],
+    ['"I am afraid of {fear}," said {name}.', '"Please help me, I am afraid of {fear}," '
+     "said {name}."],
+    ['"{comfort}," said {friend}.', '"Do not be afraid," said {friend}. "{comfort}."'],
+    ["{name} thought about it for a while.", "{name} took a deep breath.", ""],
+    ["After that, {he} was not afraid of {fear} any more.",
+     "From then on, {name} was very brave."],
+    THANKS,
+    ENDING,
+]
+GIFT = [
+    OPENING,
+    ["{name} had a friend named {friend}, who was {a:ftrait} {fkind}.",
+     "{His} best friend was {a:ftrait} {fkind} named {friend}."],
+    ["One day, it was the birthday of {friend}.", "Soon it was the birthday of {friend}."],
+    ["{name} wanted to give {friend} a gift.", "{name} thought about a gift for a long time."],
+    ["{He} went to {place} and found {a:tcolour} {thing}.",
+     "{He} made {a:tcolour} {thing} and put it in a box."],
+    ['"Happy birthday!" said {name}. "This is for you."', '"I have a gift for you," '
+     "said {name}."],
+    ["{friend} opened the box and saw the {thing}.", "In the box was the {tcolour} {thing}."],
+    ['"I love it!" said {friend}.', '"What a beautiful {thing}!" said {friend}.',
+     '"This is the best gift ever," said {friend}.'],
+    ["Then they ate cake and danced.", "They had a big party.", ""],
+    ENDING,
+]
+TREASURE = [
+    OPENING,
+    ["One day, {name} found an old map.", "One morning, {name} found a map in a bottle."],
+    ["The map showed the way to a treasure.", "On the map was the way to a treasure."],
+    ["{He} showed the map to {his} friend {friend}, {a:ftrait} {fkind}.",
+     "{He} asked {friend}, {a:ftrait} {fkind}, to come along."],
+    ['"Let us find the treasure!" said {friend}.', '"I will come with you," said {friend}.'],
+    ["They walked to {place}.", "The map took them to {place}."],
+    ["They found a big box {hide}.", "There was a box {hide}."],
+    ["It was full of {treasure}.", "In the box there were many {treasure}."],
+    ["They shared the {treasure} with everyone.", "They took half of the {treasure} each."],
+    ENDING,
+]
+RACE = [
+    OPENING,
+    ["{name} liked to run.", "{name} was a good runner.", ""],
+    ["One day, {a:ftrait} {fkind} named {friend} wanted to have a race.",
+     "One morning, {he} met {a:ftrait} {fkind} named {friend}."],
+    ['"Let us run to {place}," said {friend}.', '"Who can run to {place} first?" '
+     "asked {friend}."],
+    ["They ran as fast as they could.", "They both ran very fast."],
+    ["But {friend} fell and could not get up.", "Then {friend} fell down and began to cry."],
+    ["{name} stopped and went back.", "{name} saw it and stopped."],
+    ['"Are you hurt?" asked {name}.', '"Let me help you," said {name}.'],
+    ["They walked to {place} together, and nobody lost the race.",
+     "{name} helped {friend}, and they came to {place} at the same time."],
+    ['"You are a true friend," said {friend}.', '"Thank you, {name}!" said {friend}.'],
+    ENDING,
+]
+
+PLOTS = {
+    "lost": LOST, "hungry": HUNGRY, "help": HELP, "learn": LEARN, "storm": STORM, "make": MAKE,
+    "fear": FEAR, "gift": GIFT, "treasure": TREASURE, "race": RACE,
+}
+# What a reader may ask for, by plot.
+TOPICS = {
+    "lost": ["a lost {thing}", "{a:tcolour} {thing}"],
+    "hungry": ["being hungry", "sharing food"],
+    "help": ["helping others", "being kind"],
+    "learn": ["learning to {skill}", "how to {skill}"],
+    "storm": ["bad weather", "a storm"],
+    "make": ["{work}", "working together"],
+    "fear": ["{fear}", "being brave"],
+    "gift": ["a birthday", "a gift"],
+    "treasure": ["a treasure", "an old map"],
+    "race": ["a race", "running"],
+}
+COMMON_QUESTIONS = [
+    ("What was the name of the {kind}?", "The name of the {kind} was {name}."),
+    ("What colour was {name}?", "{name} was {colour}."),
+    ("What color was the {kind}?", "The {kind} was {colour}."),
+    ("Where did {name} live?", "{name} lived {home}."),
+    ("What kind of animal was {friend}?", "{friend} was {a:fkind}."),
+    ("Who was {friend}?", "{friend} was {a:fkind}."),
+    ("Who was {name}?", "{name} was {a:kind}."),
+    ("What was {name} like?", "{name} was {trait}."),
+]
+QUESTIONS = {
+    "lost": [("What did {name} lose?", "{name} lost {a:tcolour} {thing}."),
+             ("Where was the {thing}?", "The {thing} was {hide}."),
+             ("Who helped {name}?", "{friend} helped {name}."),
+             ("Where did {name} go?", "{name} went to {place}."),
+             ("What colour was the {thing}?", "The {thing} was {tcolour}.")],
+    "hungry": [("What did they eat?", "They ate {food}."),
+               ("Where did {name} go?", "{name} went to {place}."),
+               ("Who helped {name}?", "{friend} helped {name}.")],
+    "help": [("Who was {trouble}?", "{friend} was {trouble}."),
+             ("Who helped {friend}?", "{name} helped {friend}."),
+             ("What did {name} do?", "{name} {verb} {friend} {help}."),
+             ("Where did {name} go?", "{name} went to {place}.")],
+    "learn": [("What did {name} learn?", "{name} learned to {skill}."),
+              ("Who helped {name}?", "{friend} helped {name}.")],
+    "storm": [("Where did {name} go?", "{name} went to {place}."),
+              ("Where did they wait?", "They waited {shelter}."),
+              ("What did they do?", "They {pastime}.")],
+    "make": [("What did they make?", "They made {work}."),
+             ("Who helped {name}?", "{friend} helped {name}."),
+             ("What did they need?", "They needed {stuff}.")],
+    "fear": [("What was {name} afraid of?", "{name} was afraid of {fear}."),
+             ("Who helped {name}?", "{friend} helped {name}.")],
+    "gift": [("What was the gift?", "The gift was {a:tcolour} {thing}."),
+             ("Whose birthday was it?", "It was the birthday of {friend}."),
+             ("What colour was the {thing}?", "The {thing} was {tcolour}.")],
+    "treasure": [("What did they find?", "They found {treasure}."),
+                 ("Where was the box?", "The box was {hide}."),
+                 ("What did {name} find?", "{name} found a map.")],
+    "race": [("Who fell?", "{friend} fell."),
+             ("Who won the race?", "Nobody won the race."),
+             ("Where did they run?", "They ran to {place}.")],
+}
