@@ -69,14 +69,15 @@ def prompt_ids(tokenizer, turns):
 class Rows:
     """An endless supply of batches: documents packed into rows of `length` tokens."""
 
-    def __init__(self, tokenizer, length, seed):
-        self.tokenizer, self.length, self.rng = tokenizer, length, random.Random(seed)
+    def __init__(self, tokenizer, length, seed, stories=0.5):
+        self.tokenizer, self.length, self.stories = tokenizer, length, stories
+        self.rng = random.Random(seed)
         self.pool = []
 
     def next_fitting(self, space):
         """The longest document of a small pool that fits in the space, or None."""
         while len(self.pool) < 24:
-            doc, learn = encode(self.tokenizer, document(self.rng))
+            doc, learn = encode(self.tokenizer, document(self.rng, self.stories))
             if len(doc) <= self.length:
                 self.pool.append((doc, learn))
         fits = [p for p in self.pool if len(p[0]) <= space]

@@ -211,12 +211,28 @@ def chat_story(rng):
     return turns
 
 
+def repeat(rng):
+    """Words in no order to be said again: the plainest form of copying."""
+    some = [rng.choice([rng.choice(w.GIRLS + w.BOYS), rng.choice(w.KINDS), rng.choice(w.THINGS),
+                        rng.choice(w.COLOURS), invented_name(rng)])
+            for _ in range(rng.choice([3, 4, 5, 6, 7, 8]))]
+    return [("user", "Say: " + " ".join(some) + "."),
+            ("assistant", "You said: " + " ".join(some) + ".")]
+
+
+def context_turn(rng):
+    """A question about facts just stated, and its answer."""
+    question, answers = context_question(rng)
+    return [("user", question), ("assistant", answers[0])]
+
+
 def short_turn(rng):
     """One question and its answer, not about a story."""
     choice = rng.random()
+    if choice < 0.12:
+        return repeat(rng)
     if choice < 0.6:
-        question, answers = context_question(rng)
-        return [("user", question), ("assistant", answers[0])]
+        return context_turn(rng)
     if choice < 0.9:
         question, answers = world_question(rng)
     else:
@@ -225,15 +241,15 @@ def short_turn(rng):
     return [("user", loosen(rng, question)), ("assistant", rng.choice(answers))]
 
 
-def document(rng):
-    """One training document."""
+def document(rng, stories=0.5):
+    """One training document; stories: the share of documents that are or have a story."""
     choice = rng.random()
-    if choice < 0.12:
+    if choice < 0.25 * stories:
         return [("text", story(rng)[2])]
     turns = []
     if rng.random() < 0.15:
         turns.append(("system", rng.choice(facts.SYSTEM)))
-    if choice < 0.47:
+    if choice < stories:
         if rng.random() < 0.1:
             turns += short_turn(rng)
         turns += chat_story(rng)

@@ -4,8 +4,6 @@
 
 Every weight of the decoder is one tensor with the layer as its first axis, so growing the
 model is a repeat along that axis, and noise or an optimizer step is one batched operation.
-The residual branches are multiplied by `branch`, a constant that falls as the depth grows;
-tensors() folds it into the output projections, which leaves plain LLaMA weights.
 """
 
 from dataclasses import dataclass, replace
@@ -86,7 +84,7 @@ def attend(q, k, v, mask):
     return out.view(batch, heads, length, dim)
 
 
-def block(x, w, norms, tables, mask, dims, branch, act8=False, past=None):
+def block(x, w, norms, tables, mask, dims, act8=False, past=None):
     """One decoder layer on x [B, T, d]. w: tuple of weights in the order of LINEARS.
 
     past: None, or a list of the keys and values of earlier tokens, which grows by this call.
@@ -104,26 +102,26 @@ def block(x, w, norms, tables, mask, dims, branch, act8=False, past=None):
         k, v = (torch.cat((p, n), dim=2) for p, n in zip(past, (k, v))) if past else (k, v)
         past[:] = [k, v]
     a = attend(q, k, v, mask).transpose(1, 2).reshape(batch, length, heads * head_dim)
-    x = x + branch * linear(a, wo, act8).float()
+    x = x + linear(a, wo, act8).float()
     h = rms_norm(x, norms[1], eps).to(wq.dtype)
     h = F.silu(linear(h, gate, act8)) * linear(h, up, act8)
-    return x + branch * linear(h, down, act8).float()
+    return x + linear(h, down, act8).float()
 
 
 class Llama(nn.Module):
     """The model. noise: relative standard deviation added to each row while training."""
 
-    def __init__(self, shape, branch=1.0, generator=None):
+    def __init__(self, shape):
         super().__init__()
-        self.shape, self.branch, self.noise, self.dtype = shape, branch, 0.0, torch.float32
+        self.shape, self.noise, self.dtype = shape, 0.0, torch.float32
         n, d = shape.num_hidden_layers, shape.hidden_size
         self.linear = nn.ParameterDict()
         for name, (rows, cols) in linear_shapes(shape).items():
             std = cols ** -0.5 * (0.1 if name in ("o", "down") else 1.0)
-            self.linear[name] = nn.Parameter(torch.randn(n, rows, cols, generator=generator) * std)
+            self.linear[name] = nn.Parameter(torch.randn(n, rows, cols) * std)
         self.norms = nn.Parameter(torch.ones(n, 2, d))
         self.final_norm = nn.Parameter(torch.ones(d))
-        self.embed = nn.Parameter(torch.randn(shape.vocab_size, d, generator=generator) * d ** -0.5)
+        self.embed = nn.Parameter(torch.randn(shape.vocab_size, d) * d ** -0.5)
         self.block = block
 
     def weights(self):
@@ -153,7 +151,7 @@ class Llama(nn.Module):
         mask = mask.to(self.dtype)
         x = F.embedding(ids, self.embed)
         for w, norms in zip(self.weights(), self.norms.unbind(0)):
-            x = self.block(x, w, norms, tables, mask, self.dims(), self.branch)
+            x = self.block(x, w, norms, tables, mask, self.dims())
         return self.head(x)
 
     @torch.no_grad()
@@ -174,7 +172,7 @@ class Llama(nn.Module):
             x = F.embedding(torch.tensor([[r[t]] for r in rows], device=device), self.embed)
             for i, w in enumerate(weights):
                 x = block(x, w, norms[i], (cos[t:t + 1], sin[t:t + 1]), mask, self.dims(),
-                          self.branch, act8, past[i])
+                          act8, past[i])
             best = self.head(x)[:, -1].argmax(-1).tolist()
             for i, row in enumerate(rows):
                 if len(row) == t + 1:
@@ -186,12 +184,17 @@ class Llama(nn.Module):
         return [r[:r.index(stop)] if stop in r else r for r in out]
 
     def grown(self, layers):
-        """A deeper model that computes nearly the same: each layer becomes a run of copies."""
+        """A deeper model that computes the same: after each layer come copies of it.
+
+        The output projections of the copies begin at zero, so they add nothing until trained.
+        """
         times = layers // self.shape.num_hidden_layers
-        out = Llama(replace(self.shape, num_hidden_layers=layers), self.branch / times)
+        out = Llama(replace(self.shape, num_hidden_layers=layers))
         with torch.no_grad():
             for name, w in self.linear.items():
                 out.linear[name].copy_(w.repeat_interleave(times, dim=0))
+                if name in ("o", "down"):
+                    out.linear[name][torch.arange(layers) % times > 0] = 0.0
             out.norms.copy_(self.norms.repeat_interleave(times, dim=0))
             out.final_norm.copy_(self.final_norm)
             out.embed.copy_(self.embed)
@@ -199,14 +202,13 @@ class Llama(nn.Module):
         return out.to(self.embed.device)
 
     def tensors(self):
-        """The weights under their Hugging Face names, branch folded in; float32 on the CPU."""
+        """The weights under their Hugging Face names, float32 on the CPU."""
         out = {"model.embed_tokens.weight": self.embed, "model.norm.weight": self.final_norm}
-        places = {n: f"self_attn.{n}_proj" if n in "qkvo" else f"mlp.{n}_proj" for n in LINEARS}
         for i in range(self.shape.num_hidden_layers):
             prefix = f"model.layers.{i}."
-            for name, place in places.items():
-                scale = self.branch if name in ("o", "down") else 1.0
-                out[f"{prefix}{place}.weight"] = self.linear[name][i] * scale
+            for name in LINEARS:
+                part = "self_attn" if name in "qkvo" else "mlp"
+                out[f"{prefix}{part}.{name}_proj.weight"] = self.linear[name][i]
             out[prefix + "input_layernorm.weight"] = self.norms[i, 0]
             out[prefix + "post_attention_layernorm.weight"] = self.norms[i, 1]
         return {k: v.detach().float().cpu().contiguous().clone() for k, v in out.items()}
