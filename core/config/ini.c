@@ -19,8 +19,7 @@ struct parser {
     bool in_section;
 };
 
-/* Length of the UTF-8 sequence at p (n bytes left), 0 if it is none. */
-static size_t utf8_length(const unsigned char *p, size_t n)
+size_t q35_utf8_length(const unsigned char *p, size_t n)
 {
     size_t len = *p < 0x80 ? 1 : *p < 0xc2 ? 0 : *p < 0xe0 ? 2 : *p < 0xf0 ? 3 : *p < 0xf5 ? 4 : 0;
     if (len == 0 || len > n)
@@ -41,7 +40,7 @@ static enum q35_status check_bytes(struct parser *p, const char *s, size_t n)
                         p->name, p->line, n, Q35_INI_MAX_LINE);
     for (size_t i = 0; i < n;) {
         unsigned char c = (unsigned char)s[i];
-        size_t len = utf8_length((const unsigned char *)s + i, n - i);
+        size_t len = q35_utf8_length((const unsigned char *)s + i, n - i);
         if ((c < 0x20 && c != '\t') || c == 0x7f)
             return q35_fail(p->err, Q35_E_CONFIG, "%s:%d: control byte 0x%02x in column %zu",
                             p->name, p->line, c, i + 1);

@@ -33,4 +33,7 @@ struct q35_ini_sink {
 enum q35_status q35_ini_parse(const char *text, size_t bytes, const char *name,
                               const struct q35_ini_sink *sink, struct q35_error *err);
 
+/* Bytes of the UTF-8 sequence at p, of which n > 0 can be read; 0 if it is none. */
+size_t q35_utf8_length(const unsigned char *p, size_t n);
+
 #endif

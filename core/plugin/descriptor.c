@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "backends/reference/soft.h"
+#include "core/config/ini.h"
 
 #define MAX_DEVICES 1024
 #define MAX_OPTIONS 256
@@ -15,10 +16,16 @@
 
 void q35_clean_text(char *out, size_t room, const char *text)
 {
-    size_t n = 0;
-    for (; text && text[n] && n + 1 < room; n++) {
-        unsigned char c = (unsigned char)text[n];
-        out[n] = c < 0x20 || c >= 0x7f ? '?' : (char)c;
+    size_t n = 0, end = text ? strnlen(text, room - 1) : 0;
+    while (n < end) {
+        const unsigned char *at = (const unsigned char *)text + n;
+        size_t len = q35_utf8_length(at, end - n);
+        if (len == 0 || *at < 0x20 || *at == 0x7f) {
+            out[n++] = '?';
+            continue;
+        }
+        memmove(out + n, at, len);
+        n += len;
     }
     out[n] = '\0';
 }

@@ -136,8 +136,7 @@ static void proxy_close(struct q35_device *dev)
     struct q35_error err = Q35_ERROR_INIT;
     if (!dev)
         return;
-    if (!session_of(dev)->lost)
-        (void)iso_simple_call(session_of(dev), &request, &err);
+    (void)iso_simple_call(session_of(dev), &request, &err); /* a lost one says so at once */
     iso_session_destroy(session_of(dev));
 }
 

@@ -67,6 +67,7 @@ enum q35_status iso_proxy_run_layers(struct q35_device *dev, const struct q35_ru
     struct iso_session *s = session_of(dev);
     struct iso_pending *p = calloc(1, sizeof(*p)), **at;
     struct iso_request request = {.call = ISO_RUN_LAYERS};
+    struct iso_reply reply;
     struct layout l = lay_out(run);
     enum q35_status st = p ? iso_take(s, l.total, &request.offset, err)
                            : q35_fail(err, Q35_E_NOMEM, "no memory for a submit");
@@ -82,7 +83,7 @@ enum q35_status iso_proxy_run_layers(struct q35_device *dev, const struct q35_ru
                               .out_offset = request.offset + l.out,
                               .out_bytes = run->out.host ? run->out.bytes : 0,
                               .slot = request.offset};
-    st = iso_simple_call(s, &request, err);
+    st = iso_call(s, &request, &reply, -1, err);
     if (st != Q35_OK) { /* this submit never completes */
         iso_give(s, request.offset);
         free(p);
@@ -92,8 +93,29 @@ enum q35_status iso_proxy_run_layers(struct q35_device *dev, const struct q35_ru
     for (at = &s->pending; *at; at = &(*at)->next)
         ;
     *at = p;
+    if (reply.n)
+        s->done[run->signal % ISO_DONE] =
+            (struct iso_done){run->signal, (enum q35_status)reply.x, reply.err};
     pthread_mutex_unlock(&s->mutex);
+    if (reply.n)
+        iso_complete(s, run->signal);
     return Q35_OK;
+}
+
+/* True if the submit is known to have ended, and how. */
+static bool known(struct iso_session *s, uint64_t value, enum q35_status *st, struct q35_error *err)
+{
+    const struct iso_done *d = &s->done[value % ISO_DONE];
+    bool found;
+    pthread_mutex_lock(&s->mutex);
+    found = !s->lost && d->signal == value && value;
+    if (found) {
+        *st = d->status;
+        if (*st != Q35_OK)
+            *err = d->err;
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return found;
 }
 
 enum q35_status iso_proxy_wait(struct q35_device *dev, uint64_t value, uint64_t timeout_ns,
@@ -101,15 +123,17 @@ enum q35_status iso_proxy_wait(struct q35_device *dev, uint64_t value, uint64_t 
 {
     struct iso_session *s = session_of(dev);
     uint64_t begin = q35_now_ns();
+    enum q35_status st;
+    if (known(s, value, &st, err))
+        return st;
     for (;;) {
         uint64_t spent = q35_now_ns() - begin;
         uint64_t left = spent < timeout_ns ? timeout_ns - spent : 0;
         struct iso_request request = {.call = ISO_WAIT, .x = value};
-        enum q35_status st;
         request.y = left < WAIT_SLICE_NS ? left : WAIT_SLICE_NS;
         st = iso_simple_call(s, &request, err);
         if (st != Q35_E_TIMEOUT) {
-            if (st != Q35_E_NOT_FOUND && !s->lost)
+            if (st != Q35_E_NOT_FOUND && st != Q35_E_DEVICE_LOST)
                 iso_complete(s, value);
             return st;
         }

@@ -35,6 +35,7 @@ static void close_fd(int *fd)
 
 static void forget(struct iso_session *s)
 {
+    memset(s->done, 0, sizeof(s->done));
     while (s->slots) {
         struct iso_slot *next = s->slots->next;
         free(s->slots);
@@ -319,11 +320,10 @@ enum q35_status iso_call(struct iso_session *s, const struct iso_request *reques
     release_channel(s, channel);
     if (got <= 0)
         return Q35_E_DEVICE_LOST;
-    reply->err.message[sizeof(reply->err.message) - 1] = '\0';
+    q35_clean_text(reply->err.message, sizeof(reply->err.message), reply->err.message);
     if (err && (reply->status != Q35_OK || reply->err.message[0])) {
         *err = reply->err;
         err->size = (uint32_t)sizeof(*err);
-        q35_clean_text(err->message, sizeof(err->message), reply->err.message);
     }
     return (enum q35_status)reply->status;
 }

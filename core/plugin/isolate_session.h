@@ -28,6 +28,14 @@ struct iso_pending {
     struct iso_pending *next;
 };
 
+/* How a submit ended that was complete when run_layers returned. */
+struct iso_done {
+    uint64_t signal; /* 0: none */
+    enum q35_status status;
+    struct q35_error err;
+};
+#define ISO_DONE 64 /* as many as backend.h promises to keep */
+
 /* A file that the worker has mapped. */
 struct iso_map {
     uint64_t dev, ino, offset, bytes; /* offset and bytes: of the host's mapping */
@@ -51,6 +59,7 @@ struct iso_session {
     struct iso_slot *slots;
     struct iso_pending *pending;
     struct iso_map *maps;
+    struct iso_done done[ISO_DONE]; /* signal s at s mod ISO_DONE */
 };
 
 /* One for each isolated plugin; q35_plugin_entry's `worker`. */

@@ -28,7 +28,8 @@ enum q35_status q35_options_check(const struct q35_plugin *api,
 enum q35_status q35_plugin_devices(struct q35_plugin_entry *p, struct q35_device_info **infos,
                                    uint32_t *count, char note[488], struct q35_error *err);
 
-/* Copies text of a plugin with control bytes and broken UTF-8 replaced by '?'; text may be NULL. */
+/* Copies text of a plugin, cut to room - 1 bytes, with '?' for control bytes and bytes that are no
+ * UTF-8. text may be NULL, or out itself. */
 void q35_clean_text(char *out, size_t room, const char *text);
 
 /* ---- the probe --------------------------------------------------------------------------- */

@@ -315,6 +315,44 @@ static void killed_from_outside(void **state)
     rig_fini(&r);
 }
 
+static void *waiter(void *arg)
+{
+    struct rig *r = arg;
+    struct q35_error err = Q35_ERROR_INIT;
+    return (void *)(intptr_t)r->dev.api->wait(r->dev.dev, 1u << 30, FOREVER, &err);
+}
+
+/* More waiters than channels keep nobody out, and the worker's end frees them all. */
+static void many_waiters(void **state)
+{
+    struct q35_error err = Q35_ERROR_INIT;
+    pthread_t threads[2 * ISO_CHANNELS];
+    struct rig r;
+    struct load l;
+    pid_t pid;
+    (void)state;
+    rig_init(&r, true, 60);
+    pid = worker_of(&r)->pid;
+    must(load_init(&l, &r, Q35_DURING_CALL, &err), &err);
+    for (int i = 0; i < 2 * ISO_CHANNELS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, waiter, &r), 0);
+    for (int i = 0; i < 20; i++) {
+        uint64_t value;
+        must(step(&l, &r, 0, (uint32_t)i, 1, &err), &err);
+        must(r.dev.api->poll(r.dev.dev, &value, &err), &err);
+        assert_int_equal(value, r.dev.signal);
+        must(r.dev.api->cancel(r.dev.dev, value, &err), &err);
+    }
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    for (int i = 0; i < 2 * ISO_CHANNELS; i++) {
+        void *st;
+        assert_int_equal(pthread_join(threads[i], &st), 0);
+        assert_int_equal((intptr_t)st, Q35_E_DEVICE_LOST);
+    }
+    load_fini(&l, &r);
+    rig_fini(&r);
+}
+
 /* A worker does not outlive its host, whatever becomes of that. */
 static void ends_with_the_host(void **state)
 {
@@ -404,10 +442,11 @@ static void arena_pieces(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arena_pieces),       cmocka_unit_test(same_bits),
-        cmocka_unit_test(same_answers),       cmocka_unit_test(maps_files),
-        cmocka_unit_test(lost_and_reset),     cmocka_unit_test(killed_from_outside),
-        cmocka_unit_test(ends_with_the_host), cmocka_unit_test(refusals),
+        cmocka_unit_test(arena_pieces),   cmocka_unit_test(same_bits),
+        cmocka_unit_test(same_answers),   cmocka_unit_test(maps_files),
+        cmocka_unit_test(lost_and_reset), cmocka_unit_test(killed_from_outside),
+        cmocka_unit_test(many_waiters),   cmocka_unit_test(ends_with_the_host),
+        cmocka_unit_test(refusals),
     };
     int rc, fd = mkstemp(trigger);
     close(fd);

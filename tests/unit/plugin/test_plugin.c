@@ -335,6 +335,20 @@ static void certificates(void **state)
     rmdir(dir);
 }
 
+static void texts(void **state)
+{
+    char out[8], same[] = "a\x80z";
+    (void)state;
+    q35_clean_text(out, sizeof(out), NULL);
+    assert_string_equal(out, "");
+    q35_clean_text(out, sizeof(out), "\xc3\xa9\n\x7f\xff");
+    assert_string_equal(out, "\xc3\xa9???");
+    q35_clean_text(out, sizeof(out), "abcdef\xc3\xa9"); /* cut in the middle of a letter */
+    assert_string_equal(out, "abcdef?");
+    q35_clean_text(same, sizeof(same), same);
+    assert_string_equal(same, "a?z");
+}
+
 static void searching(void **state)
 {
     struct q35_error err = Q35_ERROR_INIT;
@@ -367,7 +381,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(open_and_stubs), cmocka_unit_test(versions),
         cmocka_unit_test(probe_by_fork),  cmocka_unit_test(worker_is_found),
         cmocka_unit_test(trust_and_hash), cmocka_unit_test(certificates),
-        cmocka_unit_test(searching),
+        cmocka_unit_test(texts),          cmocka_unit_test(searching),
     };
     folder = argc > 1 ? argv[1] : ".";
     unsetenv("Q35_PLUGIN_PATH");
