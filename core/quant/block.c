@@ -28,7 +28,7 @@ const struct q35_tables *q35_shipped_tables(uint32_t scheme)
 
 static void set_effort(struct q35_search *s, uint32_t effort)
 {
-    static const uint32_t seams[] = {0, 1, 4}, beams[] = {100, 200, 600};
+    static const uint32_t seams[] = {0, 1, 4}, beams[] = {100, 400, 1000};
     uint32_t e = effort > Q35_EFFORT_HIGH ? Q35_EFFORT_HIGH : effort;
     s->seams = seams[e];
     s->beam = beams[e];

@@ -7,9 +7,13 @@
 
 #include <jansson.h>
 
+#include "core/model/roles.h"
+#include "core/model/source.h"
 #include "core/quant/accuracy.h"
 
 static const struct cli_option options[] = {
+    {'m', "model", "IN", "measure matrices of this float model too: GGUF file or directory"},
+    {0, "tensors", "N", "how many matrices of the model, spread over its layers [4]"},
     {0, "rows", "N", "rows of the random matrices [256]"},
     {0, "cols", "N", "columns of the random matrices [4096]"},
     {0, "seed", "S", "seed of the random matrices [1]"},
@@ -108,19 +112,75 @@ static enum q35_status bench_random(struct bench *b, uint32_t rows, uint32_t col
     return st;
 }
 
+/* Matrix `which` of the model in order of layers and roles; NOT_FOUND beyond the last. */
+static enum q35_status find_matrix(const struct q35_source *s, uint32_t which,
+                                   struct q35_source_tensor *out)
+{
+    uint32_t layer, role, n = 0;
+    for (layer = 0; layer < q35_source_params(s)->n_layers; layer++)
+        for (role = 0; role < Q35_ROLE_INFO_COUNT; role++) {
+            const struct q35_role_info *r = &q35_role_infos[role];
+            if (!r->per_layer || r->rows == Q35_DIM_ONE ||
+                q35_source_tensor(s, layer, role, out) != Q35_OK)
+                continue;
+            if (n++ == which)
+                return Q35_OK;
+        }
+    return Q35_E_NOT_FOUND;
+}
+
+static enum q35_status bench_tensor(struct bench *b, const struct q35_source_tensor *t,
+                                    struct q35_error *err)
+{
+    enum q35_status st;
+    float *w = malloc(sizeof(float) * t->rows * t->cols);
+    if (!w)
+        return q35_fail(err, Q35_E_NOMEM, "no memory for a matrix of %u x %u", t->rows, t->cols);
+    st = q35_source_rows(t, 0, t->rows, w, err);
+    if (st == Q35_OK)
+        st = bench_matrix(b, t->name, t->rows, t->cols, w, err);
+    free(w);
+    return st;
+}
+
+static enum q35_status bench_model(struct bench *b, const char *path, uint32_t tensors,
+                                   struct q35_error *err)
+{
+    struct q35_source *s = NULL;
+    struct q35_source_tensor t;
+    uint32_t all = 0, i;
+    enum q35_status st = q35_source_open(&s, path, err);
+    if (st != Q35_OK)
+        return st;
+    while (find_matrix(s, all, &t) == Q35_OK)
+        all++;
+    tensors = tensors < all ? tensors : all;
+    for (i = 0; i < tensors && st == Q35_OK; i++) {
+        find_matrix(s, (uint32_t)((uint64_t)i * all / tensors), &t);
+        st = bench_tensor(b, &t, err);
+    }
+    q35_source_close(s);
+    return st;
+}
+
 static int run(struct cli *cli)
 {
     struct bench b = {.cli = cli, .params = Q35_ENCODE_PARAMS_INIT};
     struct q35_error err = Q35_ERROR_INIT;
-    uint32_t rows = 256, cols = 4096;
+    uint32_t rows = 256, cols = 4096, tensors = 4;
     uint64_t seed = 1;
+    enum q35_status st;
     if (!cli_u32(cli, "rows", 1, 65536, &rows) || !cli_u32(cli, "cols", 1, 65536, &cols) ||
-        !cli_u64(cli, "seed", &seed) || !cli_u32(cli, "effort", 0, 2, &b.params.effort))
+        !cli_u64(cli, "seed", &seed) || !cli_u32(cli, "tensors", 1, 100000, &tensors) ||
+        !cli_u32(cli, "effort", 0, 2, &b.params.effort))
         return CLI_USAGE;
     b.unrotated = cli_flag(cli, "unrotated");
     if (cli_flag(cli, "json"))
         b.rows = json_array();
-    if (bench_random(&b, rows, cols, seed, &err) != Q35_OK) {
+    st = bench_random(&b, rows, cols, seed, &err);
+    if (st == Q35_OK && cli_value(cli, "model"))
+        st = bench_model(&b, cli_value(cli, "model"), tensors, &err);
+    if (st != Q35_OK) {
         json_decref(b.rows);
         return cli_error(cli, &err);
     }
@@ -136,7 +196,8 @@ const struct cli_command cmd_bench_accuracy = {
     .details = "Relative RMSE is sqrt(sum (w - w')^2 / sum w^2) in unrotated coordinates; bits per "
                "weight count the whole stored tensor: codes, row scales, tables and padding. The "
                "bound for any code of 3.5 bits on Gaussian weights is 8.84%.",
-    .examples = "q35 bench accuracy\nq35 bench accuracy --json --unrotated",
+    .examples = "q35 bench accuracy\nq35 bench accuracy --json --unrotated\nq35 bench accuracy "
+                "--model llama.gguf --tensors 8",
     .options = options,
     .option_count = Q35_COUNT(options),
     .run = run,
