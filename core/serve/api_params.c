@@ -255,6 +255,18 @@ static bool check_choices(const struct q35_api_params *p, const struct q35_api_l
     return true;
 }
 
+/* Log probabilities are kept until the answer is whole: bounded, as everything is. */
+static bool check_volume(const struct q35_api_params *p, struct q35_api_error *e)
+{
+    uint64_t n = (uint64_t)p->prompt_count * (uint64_t)p->n * p->budget * (1 + (uint64_t)p->n_top);
+    if (!p->logprobs || n <= Q35_API_LOGPROBS_MAX)
+        return true;
+    return q35_api_fail(e, 400, "invalid_value", p->chat ? "top_logprobs" : "logprobs",
+                        "choices times max_tokens times log probabilities of each are %llu, more "
+                        "than the %u that this server takes in one request",
+                        (unsigned long long)n, Q35_API_LOGPROBS_MAX);
+}
+
 static bool parse_root(struct q35_api_params *p, const json_t *root,
                        const struct q35_api_limits *limits, struct q35_api_error *e)
 {
@@ -264,7 +276,7 @@ static bool parse_root(struct q35_api_params *p, const json_t *root,
            check_together(p, e) && check_sampling(p, e) &&
            (p->chat ? q35_api_messages_parse(p, root, limits, e)
                     : q35_api_prompt_parse(p, root, limits, e)) &&
-           check_choices(p, limits, e) && check_context(p, limits, e);
+           check_choices(p, limits, e) && check_context(p, limits, e) && check_volume(p, e);
 }
 
 bool q35_api_params_parse(struct q35_api_params *p, bool chat, const char *body, size_t len,

@@ -14,6 +14,7 @@
 
 #define Q35_API_CHOICES_MAX 128 /* prompts times n */
 #define Q35_API_TOP_MAX 20
+#define Q35_API_LOGPROBS_MAX (1u << 19) /* choices * max_tokens * (1 + alternatives) */
 
 struct q35_api_prompt {
     int32_t *ids;

@@ -29,6 +29,7 @@ static void job_free(struct q35_job *j)
     s->body_bytes -= j->body.len;
     q35_str_fini(&j->body);
     q35_str_fini(&j->scratch);
+    q35_str_fini(&j->reply);
     free(j);
 }
 
@@ -87,16 +88,46 @@ static void fail_job(struct q35_job *j)
     cancel_choices(j);
 }
 
+static void send_reply(struct q35_job *j)
+{
+    struct q35_conn *c = q35_job_detach(j);
+    if (c)
+        q35_conn_reply_str(c, "application/json", &j->reply);
+}
+
+/* [worker] All choices have ended: nobody changes the job now. */
+static void build_reply(uv_work_t *w)
+{
+    q35_job_reply(w->data);
+}
+
+static void reply_built(uv_work_t *w, int status)
+{
+    struct q35_job *j = w->data;
+    hold(j);
+    j->in_work = false;
+    if (status == 0)
+        send_reply(j);
+    else if (j->conn)
+        q35_conn_close(j->conn);
+    unhold(j);
+}
+
 /* Held. All choices have ended for the client. */
 static void finish_job(struct q35_job *j)
 {
     if (!j->conn)
         return;
     q35_histogram_add(&j->server->metrics.request, q35_now_ns() - j->start_ns);
-    if (j->params.stream)
+    if (j->params.stream) {
         q35_job_stream_end(j);
-    else
+    } else if (q35_job_reply_size(j) > Q35_INLINE_REPLY_BYTES &&
+               uv_queue_work(&j->server->loop, &j->work, build_reply, reply_built) == 0) {
+        j->in_work = true;
+    } else {
         q35_job_reply(j);
+        send_reply(j);
+    }
     cancel_choices(j);
 }
 
@@ -325,9 +356,9 @@ static void take_token(struct q35_choice *c, const struct q35_queued *ev)
     struct q35_job *j = c->job;
     struct q35_metrics *m = &j->server->metrics;
     m->output_tokens++;
-    c->cached = ev->cached_tokens;
     if (c->reason != Q35_REASON_NONE || !j->conn)
-        return;
+        return; /* a worker may be reading it */
+    c->cached = ev->cached_tokens;
     if (!j->first_token)
         q35_histogram_add(&m->first_token,
                           ev->time_ns > j->start_ns ? ev->time_ns - j->start_ns : 0);
@@ -355,10 +386,10 @@ static void take_finish(struct q35_choice *c, const struct q35_queued *ev)
     q35_request_release(s->model.engine, c->request);
     c->request = NULL;
     j->live--;
-    c->cached = ev->cached_tokens;
     s->metrics.cached_tokens += ev->cached_tokens;
     if (c->reason != Q35_REASON_NONE)
         return;
+    c->cached = ev->cached_tokens;
     if (ev->finish == Q35_FINISH_END || ev->finish == Q35_FINISH_LENGTH) {
         q35_choice_flush(c);
         if (c->reason == Q35_REASON_NONE)

@@ -63,6 +63,7 @@ struct q35_job {
     uint32_t live; /* choices whose last event is to come */
     bool first_token;
     struct q35_str scratch; /* one chunk of a stream */
+    struct q35_str reply;   /* the answer that is not streamed */
 };
 
 /* The client has gone, or does not matter any more. */
@@ -92,7 +93,9 @@ void q35_choice_fini(struct q35_choice *c);
 void q35_job_stream_begin(struct q35_job *j);                        /* stream.c */
 void q35_job_stream_choice(struct q35_job *j, struct q35_choice *c); /* what is new */
 void q35_job_stream_end(struct q35_job *j);                          /* usage, [DONE] */
-void q35_job_reply(struct q35_job *j);                               /* reply.c: the whole answer */
+void q35_job_reply(struct q35_job *j); /* reply.c: the whole answer, into j->reply; any thread */
+/* Bytes it will have, roughly. */
+size_t q35_job_reply_size(const struct q35_job *j);
 
 /* reply.c, shared by both */
 void q35_job_add_logprobs(const struct q35_job *j, const struct q35_choice *c, uint32_t from,

@@ -163,23 +163,29 @@ static void add_choice(const struct q35_job *j, const struct q35_choice *c, stru
 
 void q35_job_reply(struct q35_job *j)
 {
-    struct q35_str out = {0};
-    struct q35_conn *conn;
+    struct q35_str *out = &j->reply;
     uint32_t i;
-    q35_str_addf(&out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", j->id,
+    q35_str_addf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", j->id,
                  j->params.chat ? "chat.completion" : "text_completion", (long long)j->created);
-    q35_json_addz(&out, j->server->model.name);
-    q35_str_addz(&out, ",\"choices\":[");
+    q35_json_addz(out, j->server->model.name);
+    q35_str_addz(out, ",\"choices\":[");
     for (i = 0; i < j->choice_count; i++) {
-        q35_str_addz(&out, i ? "," : "");
-        add_choice(j, &j->choices[i], &out);
+        q35_str_addz(out, i ? "," : "");
+        add_choice(j, &j->choices[i], out);
     }
-    q35_str_addz(&out, "],\"usage\":");
-    q35_job_add_usage(j, &out);
-    q35_str_addz(&out, "}");
-    conn = q35_job_detach(j);
-    if (conn)
-        q35_conn_reply_str(conn, "application/json", &out);
-    else
-        q35_str_fini(&out);
+    q35_str_addz(out, "],\"usage\":");
+    q35_job_add_usage(j, out);
+    q35_str_addz(out, "}");
+}
+
+size_t q35_job_reply_size(const struct q35_job *j)
+{
+    size_t n = 512;
+    uint32_t i;
+    for (i = 0; i < j->choice_count; i++) {
+        const struct q35_choice *c = &j->choices[i];
+        n += 128 + c->shown + j->params.prompts[c->prompt].text_len;
+        n += (c->note_count + (size_t)c->top_count) * 64;
+    }
+    return n;
 }

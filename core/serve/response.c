@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "core/serve/conn.h"
 #include "core/serve/server.h"
@@ -78,6 +79,16 @@ void q35_conn_flush(struct q35_conn *c)
         q35_str_fini(&c->out);
 }
 
+/* RFC 9110, 5.6.7; the locale is never set, so names are English. */
+static void add_date(struct q35_conn *c)
+{
+    char text[64];
+    time_t now = time(NULL);
+    struct tm tm;
+    if (gmtime_r(&now, &tm) && strftime(text, sizeof(text), "%a, %d %b %Y %H:%M:%S GMT", &tm))
+        q35_str_addf(&c->out, "Date: %s\r\n", text);
+}
+
 static void add_head(struct q35_conn *c, int status, const char *type, const char *extra)
 {
     bool keep = c->keep_alive && c->server->phase < Q35_PHASE_DRAINING;
@@ -89,6 +100,7 @@ static void add_head(struct q35_conn *c, int status, const char *type, const cha
         c->server->metrics.http_codes[status]++;
     q35_str_addf(&c->out, "HTTP/1.1 %d %s\r\nServer: q35d\r\nConnection: %s\r\n", status,
                  q35_http_reason(status), keep ? "keep-alive" : "close");
+    add_date(c);
     if (type)
         q35_str_addf(&c->out, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n", type);
     if (c->cors)

@@ -26,6 +26,8 @@
                                */
 #define Q35_INLINE_BYTES 8192 /* longer bodies are parsed and tokenized by a worker */
 
+#define Q35_INLINE_REPLY_BYTES 262144 /* longer answers are written by a worker */
+
 enum q35_phase {
     Q35_PHASE_LOADING,
     Q35_PHASE_SERVING,

@@ -166,6 +166,15 @@ def test_stream_logprobs_are_whole(fake):
     assert text == 'abcabx'
 
 
+def test_long_answers_are_whole(fake):
+    """Long enough for a worker to write them."""
+    r = fake.complete('letters', n=8, max_tokens=500, logprobs=20, seed=1)[1]
+    assert [len(c['logprobs']['top_logprobs']) for c in r['choices']] == [500] * 8
+    short = fake.complete('letters', n=8, max_tokens=500, seed=1)[1]
+    assert [c['text'] for c in r['choices']] == [c['text'] for c in short['choices']]
+    assert [''.join(c['logprobs']['tokens']) for c in r['choices']] == [c['text'] for c in r['choices']]
+
+
 def test_several_choices(fake):
     r = fake.complete('letters', n=3, max_tokens=8, seed=5)[1]
     texts = [c['text'] for c in r['choices']]

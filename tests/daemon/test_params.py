@@ -114,6 +114,8 @@ def test_fields_together(fake):
     for n in [-1, 21, 1.5, '1', True, [], {}]:
         refused('/v1/chat/completions', 'top_logprobs', logprobs=True, top_logprobs=n)
     assert fake.chat('do:say:x', logprobs=True, top_logprobs=0)[0] == 200
+    refused('/v1/completions', 'logprobs', n=60, max_tokens=420, logprobs=20)
+    assert fake.complete('do:say:x', n=60, max_tokens=420)[0] == 200
     refused('/v1/completions', 'n', n=65)  # more than the queue could ever hold
 
 
