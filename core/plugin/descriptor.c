@@ -109,6 +109,7 @@ enum q35_status q35_plugin_adopt(struct q35_plugin_entry *p, q35_plugin_query_fn
     st = q35_soft_lend(&p->api, &p->host, err);
     if (st != Q35_OK)
         return st;
+    p->missing = q35_stubs_missing(&p->api);
     q35_stubs_fill(&p->api);
     p->api.version = p->api.version ? p->api.version : "";
     p->api.description = p->api.description ? p->api.description : "";

@@ -43,7 +43,8 @@ int q35_isolate_serve(const char *path, const struct q35_options *options);
     X(OPEN)                                                                                        \
     X(CLOSE)                                                                                       \
     X(SUPPORTS)                                                                                    \
-    X(PLAN) X(MEASURE) X(BUFFER_ALLOC) X(BUFFER_FREE) X(BUFFER_WRITE) X(BUFFER_READ) X(MAP_FILE)   \
+    X(PLAN)                                                                                        \
+    X(MEASURE) X(BUFFER_ALLOC) X(BUFFER_FREE) X(BUFFER_WRITE) X(BUFFER_READ) X(MAP_FILE)           \
         X(WEIGHTS_BEGIN) X(WEIGHTS_PUT) X(WEIGHTS_COMMIT) X(WEIGHTS_FREE) X(KV_CREATE) X(KV_FREE)  \
             X(KV_TRUNCATE) X(KV_FORK) X(RUN_LAYERS) X(WAIT) X(POLL) X(CANCEL)
 enum iso_call {

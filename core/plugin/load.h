@@ -16,6 +16,8 @@ enum q35_status q35_plugin_adopt(struct q35_plugin_entry *p, q35_plugin_query_fn
 /* Sets every slot of *api that is NULL to a function that returns UNSUPPORTED with a message, or
  * does nothing. */
 void q35_stubs_fill(struct q35_plugin *api);
+/* The first slot that is NULL and that the engine cannot do without, or NULL. */
+const char *q35_stubs_missing(const struct q35_plugin *api);
 
 /* Checks the [backend] section's options against the plugin's specs. file: of the configuration,
  * for messages. CONFIG with file and line, PLUGIN if a spec itself is wrong. */

@@ -51,6 +51,8 @@ int q35_probe_child(const char *path, const struct q35_options *options, int fd)
         .name = "", .options = (void *)(uintptr_t)options->items, .option_count = options->count};
     report(fd, LOAD, NULL);
     st = q35_plugin_load(&p, path, &err);
+    if (st == Q35_OK && p.missing)
+        st = q35_fail(&err, Q35_E_PLUGIN, "it has no %s, and nothing works without it", p.missing);
     /* bad options are the parent's to report: it knows their lines */
     if (st == Q35_OK && q35_options_check(&p.api, &config, "", &err) == Q35_OK) {
         p.options = *options;

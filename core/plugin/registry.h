@@ -17,6 +17,7 @@ struct q35_plugin_entry {
     const struct q35_config_backend *config;
     char *path; /* resolved, absolute */
     struct q35_plugin api;
+    const char *missing;  /* a slot that the plugin lacks and nothing works without, or NULL */
     struct q35_host host; /* what the plugin was given */
     struct q35_options options;
     enum q35_status status; /* OK, or why it is left out */

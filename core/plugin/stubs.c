@@ -108,3 +108,26 @@ void q35_stubs_fill(struct q35_plugin *api)
     FILL(reset)
     FILL(get_extension)
 }
+
+#define NEED(slot)                                                                                 \
+    if (!api->slot)                                                                                \
+        return #slot;
+
+const char *q35_stubs_missing(const struct q35_plugin *api)
+{
+    NEED(open)
+    NEED(close)
+    NEED(supports)
+    NEED(plan)
+    NEED(weights_begin)
+    NEED(weights_put)
+    NEED(weights_commit)
+    NEED(weights_free)
+    NEED(kv_create)
+    NEED(kv_free)
+    NEED(kv_truncate)
+    NEED(run_layers)
+    NEED(wait)
+    NEED(poll)
+    return NULL;
+}

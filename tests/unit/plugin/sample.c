@@ -99,6 +99,7 @@ static struct longer plugin = {
             .size = sizeof(struct q35_plugin),
             .abi_major = Q35_ABI_MAJOR,
             .abi_minor = Q35_ABI_MINOR,
+            .flags = Q35_PLUGIN_INHERIT,
             .name = "sample",
             .version = "1",
             .options = specs,
@@ -129,6 +130,8 @@ Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t major, uint32_t mi
     plugin.p.name = "Garbage\x01name";
 #elif defined(FAULT_SPEC)
     plugin.p.option_stride = 4;
+#elif defined(FAULT_INCOMPLETE)
+    plugin.p.flags = 0;
 #elif defined(FAULT_NEWER) /* no fault: a plugin of the future */
     plugin.p.size = sizeof(plugin);
     plugin.p.abi_minor = 99;
