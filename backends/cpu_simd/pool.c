@@ -14,8 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPIN_NS 4000u   /* pausing */
-#define YIELD_NS 60000u /* then yielding, then asleep */
+#define SPIN_NS 20000u /* of waiting awake, then asleep: a sleeper's core is free for the others */
 
 /* `ticket` holds the loop's number (high half) and how many of its pieces are still to be taken
  * (low half). A taker lowers it by compare-and-swap; success proves that the fields it read before
@@ -67,10 +66,9 @@ static void futex_wake(_Atomic uint32_t *word, uint32_t count)
             0);
 }
 
-/* Waits until *word differs from `seen`; 0 if the patience ran out first. */
+/* Whether *word differs from `seen`: 1 yes, 0 not within SPIN_NS of *start, -1 not yet. */
 static int wait_awake(_Atomic uint32_t *word, uint32_t seen, uint64_t *start)
 {
-    uint64_t waited;
     int i;
     for (i = 0; i < 32; i++) {
         if (atomic_load_explicit(word, memory_order_acquire) != seen)
@@ -79,12 +77,7 @@ static int wait_awake(_Atomic uint32_t *word, uint32_t seen, uint64_t *start)
     }
     if (*start == 0)
         *start = now_ns();
-    waited = now_ns() - *start;
-    if (waited > YIELD_NS)
-        return 0;
-    if (waited > SPIN_NS)
-        sched_yield();
-    return -1;
+    return now_ns() - *start > SPIN_NS ? 0 : -1;
 }
 
 /* Takes and runs pieces of the current loop until none is left. */

@@ -5,7 +5,7 @@
 
 /* A pool of threads for short parallel loops. One caller at a time hands it a loop; the pieces are
  * taken one by one, by the caller too, so a thread that lost its core costs one piece of delay.
- * Waiting spins for some microseconds, then yields, then sleeps. */
+ * Waiting spins for some microseconds, then sleeps. */
 
 #include <stdint.h>
 
