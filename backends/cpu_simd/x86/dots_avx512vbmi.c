@@ -191,8 +191,6 @@ FEW_ALL(pair, 1, 0, 0)
 FEW_ALL(pair_b, 1, 1, 0)
 FEW_ALL(pair_ring, 1, 1, 1)
 FEW_ALL(single, 0, 0, 0)
-FEW_ALL(single_b, 0, 1, 0)
-FEW_ALL(single_ring, 0, 1, 1)
 
 /* ---- many tokens: decode into scratch, then a matrix product ----------------------------------
  */
@@ -319,13 +317,15 @@ INSTANCES(many_tokens)
 
 static void dots_few_avx512vbmi(const struct dots_args *a)
 {
-    int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;
+    int pair = Q35_SCHEME_WEIGHTS(a->scheme) == 2u, b = uses(a->tables->b);
     if (a->n_tokens == 1)
         one_token_any(a);
-    else if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
-        (!b ? few_single : ring ? few_single_ring : few_single_b)[a->n_tokens](a);
+    else if (!pair && b) /* no scheme has these */
+        many_tokens_any(a);
+    else if (!pair)
+        few_single[a->n_tokens](a);
     else
-        (!b ? few_pair : ring ? few_pair_ring : few_pair_b)[a->n_tokens](a);
+        (!b ? few_pair : Q35_SCHEME_RING(a->scheme) ? few_pair_ring : few_pair_b)[a->n_tokens](a);
 }
 
 static int32_t sum_q_avx512vbmi(const int8_t *q, uint32_t n)
