@@ -10,12 +10,18 @@
 #include "core/model/gguf.h"
 #include "core/text/tokenizer.h"
 
+static int digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
 static size_t unhex(char *line)
 {
     size_t n = 0;
-    unsigned byte;
-    while (sscanf(line + 2 * n, "%2x", &byte) == 1)
-        line[n++] = (char)byte;
+    while (digit(line[2 * n]) >= 0 && digit(line[2 * n + 1]) >= 0) {
+        line[n] = (char)(digit(line[2 * n]) << 4 | digit(line[2 * n + 1]));
+        n++;
+    }
     return n;
 }
 
