@@ -241,6 +241,7 @@ static bool make_choices(struct q35_job *j)
     for (i = 0; i < count; i++) {
         j->choices[i].job = j;
         j->choices[i].index = i;
+        j->choices[i].detok.started = !j->params.chat; /* a completion goes on from its prompt */
         j->choices[i].prompt = i / n;
     }
     for (i = 0; i < count; i++)

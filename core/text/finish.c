@@ -5,6 +5,9 @@
 
 #include "core/text/tokenizer_impl.h"
 
+#define BAR "\xef\xbd\x9c" /* full-width vertical line */
+#define GAP "\xe2\x96\x81" /* SentencePiece's visible space */
+
 const char *const q35_special_keys[Q35_SPECIAL_COUNT] = {
     [Q35_SPECIAL_BOS] = "tokenizer.ggml.bos_token_id",
     [Q35_SPECIAL_EOS] = "tokenizer.ggml.eos_token_id",
@@ -90,29 +93,15 @@ const char *q35_tokenizer_chat_template(const struct q35_tokenizer *t)
 static void mark_fim(struct q35_tokenizer *t)
 {
     static const char *const names[] = {
-        "<|fim_prefix|>",
-        "<fim-prefix>",
-        "<fim_prefix>",
-        "<\xef\xbd\x9c"
-        "fim\xe2\x96\x81"
-        "begin\xef\xbd\x9c>",
-        "<PRE>",
-        "\xe2\x96\x81<PRE>",
-        "<|fim_suffix|>",
-        "<fim-suffix>",
-        "<fim_suffix>",
-        "<\xef\xbd\x9c"
-        "fim\xe2\x96\x81hole\xef\xbd\x9c>",
-        "<SUF>",
-        "\xe2\x96\x81<SUF>",
-        "<|fim_middle|>",
-        "<fim-middle>",
-        "<fim_middle>",
-        "<\xef\xbd\x9c"
-        "fim\xe2\x96\x81"
-        "end\xef\xbd\x9c>",
-        "<MID>",
-        "\xe2\x96\x81<MID>",
+        "<|fim_prefix|>", "<fim-prefix>",
+        "<fim_prefix>",   ("<" BAR "fim" GAP "begin" BAR ">"),
+        "<PRE>",          (GAP "<PRE>"),
+        "<|fim_suffix|>", "<fim-suffix>",
+        "<fim_suffix>",   ("<" BAR "fim" GAP "hole" BAR ">"),
+        "<SUF>",          (GAP "<SUF>"),
+        "<|fim_middle|>", "<fim-middle>",
+        "<fim_middle>",   ("<" BAR "fim" GAP "end" BAR ">"),
+        "<MID>",          (GAP "<MID>"),
     };
     size_t i;
     for (i = 0; i < Q35_COUNT(names); i++) {
@@ -141,8 +130,7 @@ void q35_tokenizer_mark_ends(struct q35_tokenizer *t, bool control_only)
         "<|end_of_text|>",
         "<end_of_utterance>",
         "<eos>",
-        "<\xef\xbd\x9c"
-        "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+        ("<" BAR "end" GAP "of" GAP "sentence" BAR ">"),
         /* Code models: the next file begins. */
         "<|fim_pad|>",
         "<|repo_name|>",
@@ -187,7 +175,7 @@ static void add_spaced(struct q35_str *pool, const char *text, size_t len)
 {
     size_t i = 0;
     while (i < len) {
-        if (i + 3 <= len && memcmp(text + i, "\xe2\x96\x81", 3) == 0) {
+        if (i + 3 <= len && memcmp(text + i, GAP, 3) == 0) {
             q35_str_add(pool, " ", 1);
             i += 3;
         } else {

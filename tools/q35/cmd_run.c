@@ -193,7 +193,7 @@ static int generate(struct cli *cli, struct session *s, const char *prompt,
                     const struct q35_sampling *sampling, uint32_t n)
 {
     struct sink k = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
-                     .tokenizer = s->tokenizer, .error = Q35_ERROR_INIT};
+                     .tokenizer = s->tokenizer, .detok.started = true, .error = Q35_ERROR_INIT};
     struct q35_error err = Q35_ERROR_INIT;
     struct q35_request_params p = {.max_tokens = n, .sampling = *sampling, .event = on_event,
                                    .is_end = is_end, .user = &k,

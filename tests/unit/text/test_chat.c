@@ -234,6 +234,42 @@ static void work_is_bounded(void **state)
     q35_str_fini(&deep);
 }
 
+/* Broken templates of real shape: an error or a text, nothing else. */
+static void damaged_templates_do_no_harm(void **state)
+{
+    static const char *const sources[] = {
+        "{%- if messages[0]['role'] == 'system' %}{%- set s = messages[0].content | trim %}{%- "
+        "else "
+        "%}{%- set s = '' %}{%- endif %}{{- bos_token }}{%- for m in messages[1:] if m.role != "
+        "'x' %}{{ '<|' ~ m['role'] + '|>\\n' + (m.content if loop.first else m.content[::-1]) }}"
+        "{%- endfor %}{% if add_generation_prompt %}{{ '<a>' }}{% endif %}",
+        "{% set ns = namespace(i=0, f=false) %}{% for k, v in {'a': [1, 2.5, none], 'b': "
+        "'c'}.items() %}{% set ns.i = ns.i + loop.index0 * -1 // 2 %}{{ v | tojson(indent=2) }}"
+        "{{ k is defined and not v is none }}{% if loop.last %}{% break %}{% endif %}{% endfor %}"
+        "{# note #}{% set b %}x{{ ns.i }}{% endset %}{{ b.split('x')[-1].strip() | default('q') }}",
+    };
+    static const char noise[] = "{}%#'\"()[]|~+-.,:=<> \n0aif\\";
+    struct test_rng r = {99};
+    size_t i;
+    (void)state;
+    for (i = 0; i < 6000; i++) {
+        char text[1024];
+        size_t n = strlen(sources[i % 2]), cuts = 1 + test_rng_u64(&r) % 4;
+        memcpy(text, sources[i % 2], n);
+        while (cuts--) {
+            size_t at = test_rng_u64(&r) % n, len = 1 + test_rng_u64(&r) % 6;
+            if (test_rng_u64(&r) % 2) {
+                text[at] = noise[test_rng_u64(&r) % (sizeof(noise) - 1)];
+            } else if (at + len < n) {
+                memmove(text + at, text + at + len, n - at - len);
+                n -= len;
+            }
+        }
+        text[n] = '\0';
+        assert_non_null(rendered(text, 0, 4, true));
+    }
+}
+
 /* ---- only the template spells control tokens ---- */
 
 static const char *encoded(const char *source, const char *role, const char *content)
@@ -322,6 +358,7 @@ int main(void)
         cmocka_unit_test(what_is_not_understood_fails_at_once),
         cmocka_unit_test(mistakes_of_the_moment_are_errors),
         cmocka_unit_test(work_is_bounded),
+        cmocka_unit_test(damaged_templates_do_no_harm),
         cmocka_unit_test(content_never_becomes_a_control_token),
         cmocka_unit_test(bos_comes_once),
     };

@@ -204,6 +204,44 @@ static void what_is_not_understood_is_refused(void **state)
     assert_int_equal(q35_tokenizer_from_dir(&t, "/nonexistent", &err), Q35_E_NOT_FOUND);
 }
 
+/* Damaged files are refused or understood; nothing else happens. */
+static void damaged_files_do_no_harm(void **state)
+{
+    static const char *const sources[] = {
+        LLAMA2,
+        JSON("{\"type\":\"NFC\"}", SEQUENCE(SPLIT("b| ", "MergedWithNext"), BYTES), TEMPLATE,
+             "{\"type\":\"ByteLevel\"}", ""),
+    };
+    static const char noise[] = "{}[]\",:0-9\\ntnull.";
+    struct test_rng r = {5};
+    size_t i, understood = 0;
+    (void)state;
+    for (i = 0; i < 1500; i++) {
+        char text[4096];
+        struct q35_error err = Q35_ERROR_INIT;
+        struct q35_tokenizer *t;
+        size_t n = strlen(sources[i % 2]), at = test_rng_u64(&r) % n, len = test_rng_u64(&r) % 9;
+        const char *dir;
+        memcpy(text, sources[i % 2], n + 1);
+        if (i % 3 == 0)
+            text[at] = noise[test_rng_u64(&r) % (sizeof(noise) - 1)];
+        else if (i % 3 == 1 && at + len < n)
+            memmove(text + at, text + at + len, n - at - len + 1);
+        else
+            text[at] = (char)('0' + test_rng_u64(&r) % 10);
+        dir = directory(text, NULL);
+        if (q35_tokenizer_from_dir(&t, dir, &err) == Q35_OK) {
+            understood++;
+            assert_non_null(shown(t, "ab <s> \xc3\xa9 12", 12, 3));
+        } else {
+            assert_true(err.message[0] != '\0');
+        }
+        q35_tokenizer_destroy(t);
+        remove_directory(dir);
+    }
+    assert_in_range(understood, 1, 1499);
+}
+
 static void packed_models_keep_every_step(void **state)
 {
     static const char *const jsons[] = {
@@ -216,13 +254,8 @@ static void packed_models_keep_every_step(void **state)
              "\"split\":false}",
              "null", SPM_DEC, FALLBACK),
     };
-    static const char *const texts[] = {"ab abc <t>  c",
-                                        "e\xcc\x81 b\xc3\xa9"
-                                        "b",
-                                        "<s>a</s>",
-                                        "",
-                                        "12 12!",
-                                        "zz b  a"};
+    static const char *const texts[] = {
+        "ab abc <t>  c", "e\xcc\x81 b\xc3\xa9 z", "<s>a</s>", "", "12 12!", "zz b  a"};
     static const char config[] =
         "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"tokenizer_class\":\"LlamaTokenizer\","
         "\"add_bos_token\":true,\"add_eos_token\":false,\"chat_template\":[{\"name\":\"tool_use\","
@@ -265,6 +298,7 @@ int main(void)
         cmocka_unit_test(splits_behave),
         cmocka_unit_test(metaspace_and_normal_forms),
         cmocka_unit_test(what_is_not_understood_is_refused),
+        cmocka_unit_test(damaged_files_do_no_harm),
         cmocka_unit_test(packed_models_keep_every_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
