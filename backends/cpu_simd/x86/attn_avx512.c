@@ -55,9 +55,8 @@ static int softmax64(const struct attn_args *a, float *s, struct q35_attn_state 
     if (nan)
         return 0;
     state->m = _mm512_reduce_max_ps(max);
-    for (i = 0; i < 4; i++) {
-        __mmask16 m = (__mmask16)(in >> (16 * i));
-        __m512 p = _mm512_maskz_mov_ps(m, exp_ps(_mm512_sub_ps(v[i], _mm512_set1_ps(state->m))));
+    for (i = 0; i < 4; i++) { /* positions outside hold -inf: their probability is 0 */
+        __m512 p = exp_ps(_mm512_sub_ps(v[i], _mm512_set1_ps(state->m)));
         _mm512_storeu_ps(s + 16 * i, p);
         sum = _mm512_add_ps(sum, p);
     }
