@@ -230,6 +230,8 @@ def test_template_errors_reach_the_client(fake):
 
 def test_context_is_never_cut(fake):
     check_error(fake.complete('x' * 5000), 400, 'context_length_exceeded', 'prompt')
+    check_error(fake.complete('x' * 4095), 400, 'context_length_exceeded', 'prompt')  # and BOS
+    assert fake.complete('x' * 4094)[1]['usage']['completion_tokens'] == 1
     check_error(fake.complete('x' * 4000, max_tokens=200), 400, 'context_length_exceeded', 'max_tokens')
     check_error(fake.chat('x' * 5000), 400, 'context_length_exceeded', 'messages')
     check_error(fake.complete('x' * 100000), 400, 'context_length_exceeded')  # by a worker

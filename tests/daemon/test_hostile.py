@@ -85,6 +85,12 @@ def test_large_bodies(fake):
         for _ in range(9):
             s.sendall(chunk)
         check_error(read_response(s)[0:3:2], 413, 'body_too_large')
+    for length, status in [(8388608, 200), (8388609, 413)]:  # the limit itself, and one more
+        with fake.connect() as s:
+            body = DO + b' ' * (length - len(DO))
+            s.sendall(head + b'Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n'
+                      % (length, body))
+            assert read_response(s)[0] == status
     with fake.connect() as s:  # a legal one of 8 MiB
         body = DO + b' ' * (8388608 - len(DO))
         s.sendall(head + b'Content-Length: 8388608\r\n\r\n' + body)
