@@ -83,6 +83,7 @@ enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_d
                               struct q35_error *err)
 {
     struct q35_device *dev = calloc(1, sizeof(*dev));
+    uint64_t available;
     enum q35_status st;
 
     *out = NULL;
@@ -97,6 +98,9 @@ enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_d
     dev->max_batch = config->max_batch ? config->max_batch : Q35_SOFT_MAX_BATCH;
     dev->max_sequences = config->max_sequences ? config->max_sequences : Q35_SOFT_MAX_SEQUENCES;
     ops_complete(&dev->ops, config->ops);
+    q35_soft_memory(&dev->memory, &available);
+    if (!dev->memory)
+        dev->memory = SIZE_MAX / 2;
     st = soft_timeline_init(&dev->time, err);
     if (st) {
         q35_soft_close(dev);
@@ -207,8 +211,8 @@ enum q35_status q35_soft_buffer_alloc(struct q35_device *dev, uint64_t bytes,
         return soft_lost(err);
     if (!bytes)
         return q35_soft_fail(err, Q35_E_INVALID, "a buffer of 0 bytes");
-    if (bytes > SIZE_MAX / 2)
-        return q35_soft_fail(err, Q35_E_CAPACITY, "a buffer of %llu bytes",
+    if (bytes > dev->memory)
+        return q35_soft_fail(err, Q35_E_CAPACITY, "a buffer of %llu bytes exceeds this machine",
                              (unsigned long long)bytes);
     b = calloc(1, sizeof(*b));
     if (b)

@@ -66,6 +66,7 @@ struct q35_device {
     void *user;
     void (*user_close)(void *user);
     uint32_t max_batch, max_sequences;
+    uint64_t memory; /* of the machine: more is never tried */
     bool lost;
     struct soft_timeline time;
     struct soft_scratch scratch;

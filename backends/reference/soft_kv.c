@@ -58,8 +58,8 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_error *err)
     void *pool;
 
     if (!tables || __builtin_mul_overflow(pages, 2 * kv->weights->page_values, &kv->pool_bytes) ||
-        kv->pool_bytes > SIZE_MAX / 2)
-        return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %llu pages overflows",
+        kv->pool_bytes > kv->weights->object.dev->memory)
+        return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %llu pages exceeds this machine",
                              (unsigned long long)pages);
     kv->block = calloc(1, tables); /* untouched where it is not used */
     if (kv->pool_bytes) {

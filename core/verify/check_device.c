@@ -421,6 +421,12 @@ static bool one_life(struct vfy *v, bool tidy)
     return true;
 }
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+static const bool under_sanitizer = true;
+#else
+static const bool under_sanitizer = false;
+#endif
+
 /* What is in use, whether or not it was touched. */
 static uint64_t heap_bytes(void)
 {
@@ -468,6 +474,10 @@ bool vfy_check_leaks(struct vfy *v)
         least = grown[i] < least ? grown[i] : least;
     EXPECT(v, least < (int64_t)n * 16, VFY_LEAK, "every life of a device leaves %lld bytes of heap",
            (long long)least / n);
+    if (under_sanitizer) { /* which keeps what was freed */
+        vfy_note(v, "memory is not measured under a sanitizer");
+        return true;
+    }
     EXPECT(v, vfy_resident_bytes() < memory + 3 * n * 128 * 1024, VFY_LEAK,
            "%llu bytes of memory more after %u lives of a device",
            (unsigned long long)(vfy_resident_bytes() - memory), 3 * n);
