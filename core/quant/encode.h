@@ -13,6 +13,7 @@
 
 /* How hard to look. Each level includes the ones below it. */
 enum q35_effort {
+    /* trellis2 keeps 100, 400 and 1000 states */
     Q35_EFFORT_FAST = 0,    /* one search, scale from the row's RMS, refitted by least squares */
     Q35_EFFORT_DEFAULT = 1, /* a second seam; without rotation, row scales by search */
     Q35_EFFORT_HIGH = 2 /* further seams for the tail-biting search and a second round of scales */
@@ -53,7 +54,8 @@ typedef enum q35_status (*q35_rows_fn)(void *ctx, uint32_t first, uint32_t count
 
 /* Encodes a matrix of rows x cols into blob, which holds q35_blob_bytes(scheme, rows, cols) bytes
  * and is written whole. The stored rotation block is q35_rot_block(cols) when p->rotate, else 0.
- * Memory beyond the blob: about 180 * cols bytes per thread and 150 KB of search tables.
+ * Memory beyond the blob: 128 * cols bytes per thread, 40 KB of search tables and, for trellis2, up
+ * to 4 MB per thread.
  * stats may be NULL. FORMAT names row and column of a value that is NaN or infinite; INVALID for an
  * unknown scheme or sizes beyond the format's; errors of `read` are passed on. After a failure the
  * contents of blob are undefined. */

@@ -324,10 +324,10 @@ static double store(struct trainer *t, struct q35_shipped_tables *s)
 }
 
 static void train_scheme(struct trainer *t, struct q35_shipped_tables *s, double unit,
-                         const int *seeds, int n_seeds, int rounds)
+                         const int *seeds, size_t n_seeds, int rounds)
 {
     double best = 1e9;
-    int i;
+    size_t i;
     t->memory = Q35_SCHEME_HAS_B(s->scheme);
     t->ring = Q35_SCHEME_RING(s->scheme);
     t->unit = unit;
@@ -378,7 +378,7 @@ static const char head[] = "/* SPDX-FileCopyrightText: 2026 The q35 authors\n"
 
 int main(int argc, char **argv)
 {
-    static const int vq_seeds[] = {1, 2, 3, 4}, trellis_seeds[] = {1, 2, 3};
+    static const int vq_seeds[] = {1, 2, 3, 4}, trellis_seeds[] = {2}, ring_seeds[] = {1};
     static struct q35_shipped_tables alt = {.scheme = Q35_SCHEME_ALT43},
                                      vq = {.scheme = Q35_SCHEME_VQ2},
                                      trellis = {.scheme = Q35_SCHEME_TRELLIS},
@@ -386,7 +386,7 @@ int main(int argc, char **argv)
                                      single = {.scheme = Q35_SCHEME_SINGLE};
     static double l4[16], l3[8], l7[128], none[1];
     struct trainer *t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
-    int rounds = argc > 2 ? atoi(argv[2]) : 300;
+    int rounds = argc > 2 ? atoi(argv[2]) : 600;
     if (!t)
         return 1;
     memset(t, 0, sizeof(*t));
@@ -402,10 +402,10 @@ int main(int argc, char **argv)
     lloyd_max(l7, 128, 400);
     train_levels(&alt, l4, 16, l3, 8);
     train_levels(&single, l7, 128, none, 1);
-    train_scheme(t, &vq, 36, vq_seeds, 4, rounds / 2);
-    train_scheme(t, &trellis, 28, trellis_seeds, 3, rounds);
+    train_scheme(t, &vq, 36, vq_seeds, Q35_COUNT(vq_seeds), rounds / 4);
+    train_scheme(t, &trellis, 28, trellis_seeds, Q35_COUNT(trellis_seeds), rounds);
     t->columns = t->columns / 4 / 64 * 64;
-    train_scheme(t, &ring, 28, trellis_seeds, 1, rounds / 2);
+    train_scheme(t, &ring, 28, ring_seeds, Q35_COUNT(ring_seeds), rounds / 4);
     fputs(head, stdout);
     print_tables(&alt, "Q35_SCHEME_ALT43");
     print_tables(&vq, "Q35_SCHEME_VQ2");

@@ -179,7 +179,7 @@ static void wider_beams_find_better_rings(void **state)
                           : k == 1 || i % 2 ? Q35_SEARCH_X_MAX
                                             : -Q35_SEARCH_X_MAX);
         q35_search_tile(s, ring, x, code);
-        assert_true(ring_error(s, x, code) < (k ? 80 : 4));
+        assert_true(ring_error(s, x, code) < (k ? 90 : 4));
     }
     q35_ring_destroy(ring);
     free(s);
@@ -237,7 +237,7 @@ static void tail_biting_is_near_the_optimum(void **state)
         optimum += (double)best;
     }
     free(s);
-    assert_true(sum <= 1.02 * optimum);
+    assert_true(sum <= 1.03 * optimum);
 }
 
 static void more_seams_never_hurt(void **state)
