@@ -15,6 +15,7 @@ enum { LAYERS = 2, D = 24, FFN = 40, HEADS = 4, KV = 2, HD = 6, VOCAB = 37, POSI
 struct weights {
     const char *arch;
     bool halves, biases, head_norms;
+    uint32_t window; /* 0: all */
     float embed[VOCAB * D], head[VOCAB * D], out_norm[D];
     struct {
         float attn_norm[D], ffn_norm[D], q[HEADS * HD * D], k[KV * HD * D], v[KV * HD * D];
@@ -121,6 +122,8 @@ static struct q35_source *save(const struct weights *w, const char *path)
     put_u32(g, w->arch, "rope.dimension_count", HD);
     put_u32(g, w->arch, "context_length", POSITIONS);
     put_u32(g, w->arch, "vocab_size", VOCAB);
+    if (w->window)
+        put_u32(g, w->arch, "attention.sliding_window", w->window);
     snprintf(key, sizeof(key), "%s.attention.layer_norm_rms_epsilon", w->arch);
     q35_gguf_put_f32(g, key, 1e-5f);
     for (i = 0; i < n; i++) {
@@ -178,13 +181,14 @@ static void rotate(const struct weights *w, double *x, uint32_t position)
 
 static double k_cache[LAYERS][POSITIONS][KV * HD], v_cache[LAYERS][POSITIONS][KV * HD];
 
-static void attend(const double *q, uint32_t l, uint32_t position, double *out)
+static void attend(const struct weights *w, const double *q, uint32_t l, uint32_t position,
+                   double *out)
 {
-    uint32_t h, j, i;
+    uint32_t from = w->window && position + 1 > w->window ? position + 1 - w->window : 0, h, j, i;
     for (h = 0; h < HEADS; h++) {
         double p[POSITIONS], total = 0;
         const uint32_t kv = h / (HEADS / KV) * HD;
-        for (j = 0; j <= position; j++) {
+        for (j = from; j <= position; j++) {
             p[j] = 0;
             for (i = 0; i < HD; i++)
                 p[j] += q[h * HD + i] * k_cache[l][j][kv + i];
@@ -193,7 +197,7 @@ static void attend(const double *q, uint32_t l, uint32_t position, double *out)
         }
         for (i = 0; i < HD; i++) {
             out[h * HD + i] = 0;
-            for (j = 0; j <= position; j++)
+            for (j = from; j <= position; j++)
                 out[h * HD + i] += p[j] / total * v_cache[l][j][kv + i];
         }
     }
@@ -221,7 +225,7 @@ static void simple(const struct weights *w, int32_t token, uint32_t position, do
                 normalize(k + i * HD, w->layer[l].kn, HD, k + i * HD);
             rotate(w, k + i * HD, position);
         }
-        attend(q, l, position, o);
+        attend(w, q, l, position, o);
         multiply(w->layer[l].o, NULL, D, HEADS * HD, o, h);
         for (i = 0; i < D; i++)
             x[i] += h[i];
@@ -261,8 +265,11 @@ static void agrees_with_the_simple_one(void **state)
     static const struct {
         const char *arch;
         bool halves, biases, norms;
-    } kinds[] = {
-        {"llama", false, false, false}, {"qwen2", true, true, false}, {"qwen3", true, false, true}};
+        uint32_t window;
+    } kinds[] = {{"llama", false, false, false, 0},
+                 {"llama", false, false, false, 5},
+                 {"qwen2", true, true, false, 0},
+                 {"qwen3", true, false, true, 0}};
     static float logits[POSITIONS * VOCAB];
     int32_t tokens[POSITIONS];
     size_t i;
@@ -270,10 +277,12 @@ static void agrees_with_the_simple_one(void **state)
     tokens_of(tokens);
     for (i = 0; i < Q35_COUNT(kinds); i++) {
         struct weights *w = make(kinds[i].arch, kinds[i].halves, kinds[i].biases, kinds[i].norms);
-        struct q35_source *s = save(w, temp_path());
+        struct q35_source *s;
         struct q35_error err = Q35_ERROR_INIT;
         struct q35_float *f;
         uint32_t t, k;
+        w->window = kinds[i].window;
+        s = save(w, temp_path());
         assert_int_equal(q35_float_create(&f, s, POSITIONS, 2, &err), Q35_OK);
         assert_int_equal(q35_float_eval(f, tokens, POSITIONS, 0, logits, &err), Q35_OK);
         for (t = 0; t < POSITIONS; t++) {

@@ -114,6 +114,10 @@ static void splits_behave(void **state)
         {SEQUENCE(SPLIT("b", "Isolated"), BYTES), "abcab", "a|b|c|a|b"},
         {SEQUENCE(SPLIT("b", "Removed"), BYTES), "abcab", "a|c|a"},
         {SEQUENCE(SPLIT("b", "MergedWithPrevious"), BYTES), "abcab", "ab|c|ab"},
+        {SEQUENCE("{\"type\":\"Split\",\"pattern\":{\"String\":\"ab\"},\"behavior\":\"Removed\","
+                  "\"invert\":true}",
+                  BYTES),
+         "abcab", "ab|ab"},
         {SEQUENCE(SPLIT("c", "MergedWithNext"), BYTES), "abcab", "ab|c|ab"},
         {SEQUENCE(SPLIT("[ab]", "Contiguous"), BYTES), "abcab", "ab|c|ab"},
         {SEQUENCE("{\"type\":\"Digits\",\"individual_digits\":true}", BYTES), "1212", "1|2|1|2"},
