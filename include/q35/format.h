@@ -73,7 +73,7 @@ extern "C" {
 #define Q35_BLOB_ALIGN 64u
 #define Q35_BLOB_TABLES 512u
 #define Q35_BLOB_TAIL 64u
-#define Q35_MAX_COLS 133152u /* K * 127 * 127 fits in int32 up to here */
+#define Q35_MAX_COLS 133144u /* the largest K with K * 127 * 127 in int32: tests/proofs */
 #define Q35_MAX_ROWS (1u << 24)
 
 /* Schemes. Bits 0-7 number the scheme, bits 8-15 say how many weights a code stands for, bit 16
