@@ -294,7 +294,7 @@ bool vfy_check_layers(struct vfy *v)
     for (i = 0; i < cases; i++) {
         struct vfy_shape s = random_shape(v, i);
         struct vfy_rig r;
-        bool supported;
+        bool supported = false;
         describe(what, sizeof(what), &s);
         if (!vfy_rig_open(v, &r, &s, v->seed + 1000 + i, 3, 256, &supported))
             return false;
@@ -319,7 +319,7 @@ static bool one_context(struct vfy *v, const struct vfy_shape *s, uint32_t lengt
 {
     struct vfy_rig r;
     uint32_t at = 0;
-    bool supported;
+    bool supported = false;
     char what[120];
     if (!vfy_rig_open(v, &r, s, v->seed + length, 2, length + 64, &supported) || !supported)
         return supported;
@@ -365,7 +365,7 @@ bool vfy_check_batch(struct vfy *v)
     float a[100], *b = malloc(64 * 100 * sizeof(float));
     enum q35_status st;
     uint32_t round, i, n, pos[4] = {0};
-    bool supported;
+    bool supported = false;
 
     if (!b || !vfy_open(v))
         return false;

@@ -156,7 +156,7 @@ bool vfy_check_cancel(struct vfy *v)
     struct vfy_rig r;
     uint32_t i, n, cancelled = 0, rounds = v->quick ? 6 : 16, position = 0;
     uint64_t full = 0, ns = 0;
-    bool supported;
+    bool supported = false;
 
     s.decoders = 8;
     if (!vfy_open(v) || !vfy_rig_open(v, &r, &s, v->seed, 2, 4096, &supported) || !supported)
