@@ -210,7 +210,8 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
     atomic_fetch_add(&fake_faults.runs, 1);
     if ((int)run->n_tokens > atomic_load(&fake_faults.largest))
         atomic_store(&fake_faults.largest, (int)run->n_tokens);
-    if (atomic_load(&fake_faults.lose_device) == dev->index) {
+    if (atomic_load(&fake_faults.lose_device) == dev->index &&
+        atomic_load(&fake_faults.runs) >= atomic_load(&fake_faults.lose_run)) {
         dev->lost = true;
         atomic_store(&fake_faults.lose_device, -1);
     }
@@ -274,6 +275,7 @@ void fake_reset(void)
     plugin.api.wait = wait_for;
     plugin.api.poll = poll_value;
     atomic_store(&fake_faults.lose_device, -1);
+    atomic_store(&fake_faults.lose_run, 0);
     atomic_store(&fake_faults.bad_token, -1);
     atomic_store(&fake_faults.hold, 0);
     atomic_store(&fake_faults.runs, 0);

@@ -16,7 +16,8 @@
 #define FAKE_CONTEXT 512
 
 struct fake_faults {
-    atomic_int lose_device;  /* device index to lose at its next run, -1: none */
+    atomic_int lose_device;  /* device index to lose, -1: none */
+    atomic_int lose_run;     /* not before this many runs, all devices counted */
     atomic_int bad_token;    /* a run with this token fails with INVALID, -1: none */
     atomic_int hold;         /* runs wait while this is set */
     atomic_int runs;         /* number of runs so far, all devices */
