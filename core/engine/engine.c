@@ -96,6 +96,7 @@ static void recover(struct q35_engine *e)
     uint32_t lost = e->stages.lost;
     enum q35_status st;
     e->ready = false;
+    e->recovering = true;
     while (lost != UINT32_MAX) {
         q35_log(1, "device %s is lost; planning over the rest",
                 e->registry->devices[lost].info.name);
@@ -114,12 +115,14 @@ static void recover(struct q35_engine *e)
             q35_plan_destroy(e->replan);
             e->replan = plan;
             e->ready = true;
+            e->recovering = false;
             q35_slots_forget(e);
             return;
         }
         q35_plan_destroy(plan);
         plan = NULL;
     }
+    e->recovering = false;
     q35_log(0, "no device can serve: %s", err.message);
     q35_slots_forget(e);
     fail_all(e, &err);
@@ -328,7 +331,7 @@ enum q35_status q35_engine_submit(struct q35_engine *e, const struct q35_request
     if (st != Q35_OK)
         return st;
     pthread_mutex_lock(&e->mutex);
-    if (!e->ready)
+    if (!e->ready && !e->recovering)
         st = q35_fail(err, Q35_E_DEVICE_LOST, "no device can serve");
     else if (e->stats.waiting >= e->max_queue)
         st = q35_fail(err, Q35_E_BUSY, "the queue is full (%u requests wait)", e->stats.waiting);

@@ -71,6 +71,7 @@ struct q35_engine {
     pthread_cond_t wake;
     pthread_t thread;
     bool has_mutex, has_thread, stop, ready;
+    bool recovering; /* a device was lost; requests queue until the rest is planned */
     struct q35_request *waiting, *waiting_tail;
     struct q35_engine_stats stats;
 };
