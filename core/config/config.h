@@ -56,7 +56,7 @@ struct q35_config {
     char *objective;    /* "latency" | "throughput" */
     uint32_t max_batch; /* tokens in one run */
     uint32_t max_sequences;
-    uint32_t kv_tokens; /* 0: context * max_sequences */
+    uint32_t kv_tokens; /* 0: context * max_sequences, but at most 32768 or context if more */
     uint32_t probe_seconds;
     struct q35_config_range *ranges;
     uint32_t range_count;

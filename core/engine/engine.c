@@ -7,6 +7,10 @@
 
 #include "core/engine/step.h"
 
+/* KV by default: enough for many usual requests or one that fills the context, not for
+ * max_sequences such ones, which would take tens of gigabytes with a context of 131,072. */
+#define DEFAULT_KV_TOKENS 32768u
+
 static void drop_ref(struct q35_request *r)
 {
     if (--r->refs > 0)
@@ -180,8 +184,11 @@ uint32_t q35_engine_kv_tokens(const struct q35_config *config, const struct q35_
 {
     uint64_t n = config->kv_tokens;
     uint64_t page = Q35_PAGE;
-    if (!n)
-        n = (uint64_t)q35_engine_context(config, model) * config->max_sequences;
+    if (!n) {
+        uint64_t one = q35_engine_context(config, model), all = one * config->max_sequences;
+        uint64_t some = one > DEFAULT_KV_TOKENS ? one : DEFAULT_KV_TOKENS;
+        n = all < some ? all : some;
+    }
     n = (n + page - 1) / page * page;
     return n > UINT32_MAX - page ? (uint32_t)(UINT32_MAX / page * page - page) : (uint32_t)n;
 }
