@@ -87,12 +87,11 @@ static enum q35_finish next_token(struct q35_engine *e, struct q35_request *r)
         ev.top = top;
     }
     ev.time_ns = q35_now_ns();
-    e->stats.output_tokens++;
     r->p.event(r->p.user, &ev);
     return r->length == r->limit ? Q35_FINISH_LENGTH : Q35_FINISH_NONE;
 }
 
-/* The batch has run: its KV counts, tokens come out. Mutex not needed but for the statistics. */
+/* The batch has run: its KV counts, tokens come out, without the mutex while callbacks work. */
 static void deliver(struct q35_engine *e)
 {
     uint32_t i;
@@ -110,6 +109,7 @@ static void deliver(struct q35_engine *e)
         pthread_mutex_unlock(&e->mutex);
         finish = next_token(e, r);
         pthread_mutex_lock(&e->mutex);
+        e->stats.output_tokens += finish != Q35_FINISH_END;
         if (finish != Q35_FINISH_NONE)
             leave(e, r, finish, NULL);
     }
