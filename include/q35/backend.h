@@ -243,7 +243,7 @@ struct q35_ops {
     enum q35_status (*matrix_prepare)(void *user, struct q35_matrix *m, struct q35_error *err);
     void (*matrix_release)(void *user, struct q35_matrix *m);
     enum q35_status (*matmul)(void *user, const struct q35_matmul_args *a, struct q35_error *err);
-    /* x[n_tokens][d] -> y[n_tokens][d], weight w[d] */
+    /* x[n_tokens][d] -> y[n_tokens][d], weight w[d]; y may be x. */
     enum q35_status (*rms_norm)(void *user, uint32_t n_tokens, uint32_t d, const float *x,
                                 const float *w, float eps, float *y, struct q35_error *err);
     /* x[n_tokens][x_stride] -> q[n_tokens][cols_padded], scales[n_tokens]: pad with zeros, rotate
