@@ -10,6 +10,7 @@
 /* KV by default: enough for many usual requests or one that fills the context, not for
  * max_sequences such ones, which would take tens of gigabytes with a context of 131,072. */
 #define DEFAULT_KV_TOKENS 32768u
+#define MAX_RESETS 3u /* of one device in the engine's life: one that keeps failing is left out */
 
 static void drop_ref(struct q35_request *r)
 {
@@ -26,9 +27,15 @@ void q35_request_end(struct q35_engine *e, struct q35_request *r, enum q35_finis
 {
     struct q35_event ev = {.token = -1, .finish = finish, .cached_tokens = r->cached};
     switch (finish) {
-    case Q35_FINISH_CANCELLED: e->stats.cancelled++; break;
-    case Q35_FINISH_ERROR: e->stats.failed++; break;
-    default: e->stats.completed++; break;
+    case Q35_FINISH_CANCELLED:
+        e->stats.cancelled++;
+        break;
+    case Q35_FINISH_ERROR:
+        e->stats.failed++;
+        break;
+    default:
+        e->stats.completed++;
+        break;
     }
     ev.error = error;
     ev.time_ns = q35_now_ns();
@@ -91,8 +98,27 @@ static void fail_all(struct q35_engine *e, const struct q35_error *err)
     }
 }
 
-/* A device is gone: plan over the rest, upload, and start every request's KV anew; their tokens
- * stay, so they go on where they were. */
+/* A lost device may come back by a reset, so often and no more; otherwise it is closed for good. */
+static void reset_or_close(struct q35_engine *e, uint32_t index)
+{
+    struct q35_device_entry *d = &e->registry->devices[index];
+    struct q35_error err = Q35_ERROR_INIT;
+    if (d->dev && d->plugin->api.reset && e->resets[index] < MAX_RESETS) {
+        e->resets[index]++;
+        if (q35_call(d, reset, &err) == Q35_OK) {
+            q35_log(1, "device %s was lost and has been reset (%u of %u)", d->info.name,
+                    e->resets[index], MAX_RESETS);
+            return;
+        }
+        q35_log(1, "device %s cannot be reset: %s", d->info.name, err.message);
+    }
+    q35_log(1, "device %s is lost; planning over the rest", d->info.name);
+    e->lost[index] = true;
+    q35_device_close(d);
+}
+
+/* A device is gone: reset it or plan over the rest, upload, and start every request's KV anew;
+ * their tokens stay, so they go on where they were. */
 static void recover(struct q35_engine *e)
 {
     struct q35_plan *plan = NULL;
@@ -102,17 +128,13 @@ static void recover(struct q35_engine *e)
     e->ready = false;
     e->recovering = true;
     while (lost != UINT32_MAX) {
-        q35_log(1, "device %s is lost; planning over the rest",
-                e->registry->devices[lost].info.name);
-        e->lost[lost] = true;
         pthread_mutex_unlock(&e->mutex);
         q35_stages_destroy(&e->stages);
-        q35_device_close(&e->registry->devices[lost]);
+        reset_or_close(e, lost);
         st = q35_plan_create(&plan, e->config, e->model, e->registry, e->lost, &err);
         if (st == Q35_OK)
-            st = q35_stages_create(&e->stages, e->model, e->registry, plan,
-                                   e->kv_pages * Q35_PAGE, e->max_sequences, e->config->max_batch,
-                                   &err);
+            st = q35_stages_create(&e->stages, e->model, e->registry, plan, e->kv_pages * Q35_PAGE,
+                                   e->max_sequences, e->config->max_batch, &err);
         pthread_mutex_lock(&e->mutex);
         lost = e->stages.lost;
         if (st == Q35_OK) {
@@ -169,7 +191,8 @@ static enum q35_status allocate(struct q35_engine *e, struct q35_error *err)
         if (!e->slots[i].tokens)
             return q35_fail(err, Q35_E_NOMEM, "no memory for %u sequences", e->max_sequences);
     }
-    if (!e->slots || !e->batch || !e->logits || !e->scratch || !e->lost)
+    e->resets = calloc(e->registry->device_count, sizeof(*e->resets));
+    if (!e->slots || !e->batch || !e->logits || !e->scratch || !e->lost || !e->resets)
         return q35_fail(err, Q35_E_NOMEM, "no memory for the engine");
     return Q35_OK;
 }
@@ -273,6 +296,7 @@ void q35_engine_destroy(struct q35_engine *e)
     free(e->logits);
     free(e->scratch);
     free(e->lost);
+    free(e->resets);
     free(e);
 }
 
@@ -292,8 +316,8 @@ static enum q35_status check_request(const struct q35_engine *e, const struct q3
                         p->prompt_len, p->max_tokens, e->context);
     for (i = 0; i < p->prompt_len; i++)
         if (p->prompt[i] < 0 || (uint32_t)p->prompt[i] >= vocab)
-            return q35_fail(err, Q35_E_INVALID, "prompt token %zu is %d, outside the vocabulary",
-                            i, p->prompt[i]);
+            return q35_fail(err, Q35_E_INVALID, "prompt token %zu is %d, outside the vocabulary", i,
+                            p->prompt[i]);
     return Q35_OK;
 }
 

@@ -61,7 +61,8 @@ struct q35_engine {
     struct q35_registry *registry;
     struct q35_plan *replan; /* after a device was lost; NULL: the plan given */
     struct stages stages;
-    bool *lost; /* [registry devices] */
+    bool *lost;       /* [registry devices] */
+    uint32_t *resets; /* [registry devices] how often each was lost and reset */
     uint32_t context, max_sequences, max_queue, kv_pages, pages_used;
     struct slot *slots;       /* [max_sequences] */
     struct q35_token *batch;  /* [max_batch] */

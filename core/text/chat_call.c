@@ -31,7 +31,7 @@ static const char *const method_names[] = {
     "strip", "lstrip", "rstrip",     "split", "startswith", "endswith", "replace", "upper",
     "lower", "title",  "capitalize", "items", "keys",       "values",   "get"};
 
-static int find(struct string name, const char *const *names, size_t count)
+int chat_name_find(struct string name, const char *const *names, size_t count)
 {
     size_t i;
     for (i = 0; i < count; i++)
@@ -42,12 +42,12 @@ static int find(struct string name, const char *const *names, size_t count)
 
 int chat_function_number(struct string name)
 {
-    return find(name, function_names, Q35_COUNT(function_names));
+    return chat_name_find(name, function_names, Q35_COUNT(function_names));
 }
 
 int chat_method_number(struct string name)
 {
-    return find(name, method_names, Q35_COUNT(method_names));
+    return chat_name_find(name, method_names, Q35_COUNT(method_names));
 }
 
 /* ---- functions ---- */

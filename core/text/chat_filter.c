@@ -68,23 +68,14 @@ static const char *const test_names[] = {
     "number",  "integer",     "float", "boolean", "true",    "false",    "odd",
     "even",    "divisibleby", "eq",    "equalto", "in"};
 
-static int find(struct string name, const char *const *names, size_t count)
-{
-    size_t i;
-    for (i = 0; i < count; i++)
-        if (strlen(names[i]) == name.len && memcmp(names[i], name.data, name.len) == 0)
-            return (int)i;
-    return -1;
-}
-
 int chat_filter_number(struct string name)
 {
-    return find(name, filter_names, Q35_COUNT(filter_names));
+    return chat_name_find(name, filter_names, Q35_COUNT(filter_names));
 }
 
 int chat_test_number(struct string name)
 {
-    return find(name, test_names, Q35_COUNT(test_names));
+    return chat_name_find(name, test_names, Q35_COUNT(test_names));
 }
 
 /* ---- tests ---- */

@@ -188,6 +188,8 @@ struct node {
 };
 
 /* Numbers of known names, -1: unknown. */
+/* Index of name in names, or -1. */
+int chat_name_find(struct string name, const char *const *names, size_t count);
 int chat_function_number(struct string name);
 int chat_method_number(struct string name);
 int chat_filter_number(struct string name);

@@ -217,6 +217,7 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
     }
     if (dev->lost)
         return q35_fail(err, Q35_E_DEVICE_LOST, "device %d is lost", dev->index);
+    atomic_store(&fake_faults.last_device, dev->index);
     dev->last = compute(run, head, err);
     dev->done = run->signal;
     return Q35_OK;
@@ -236,6 +237,15 @@ static enum q35_status poll_value(struct q35_device *dev, uint64_t *value, struc
 {
     (void)err;
     *value = dev->done;
+    return Q35_OK;
+}
+
+static enum q35_status reset_device(struct q35_device *dev, struct q35_error *err)
+{
+    if (atomic_load(&fake_faults.resets) >= atomic_load(&fake_faults.can_reset))
+        return q35_fail(err, Q35_E_DEVICE_LOST, "device %d is gone for good", dev->index);
+    atomic_fetch_add(&fake_faults.resets, 1);
+    dev->lost = false;
     return Q35_OK;
 }
 
@@ -274,8 +284,11 @@ void fake_reset(void)
     plugin.api.run_layers = run_layers;
     plugin.api.wait = wait_for;
     plugin.api.poll = poll_value;
+    plugin.api.reset = reset_device;
     atomic_store(&fake_faults.lose_device, -1);
     atomic_store(&fake_faults.lose_run, 0);
+    atomic_store(&fake_faults.can_reset, 0);
+    atomic_store(&fake_faults.resets, 0);
     atomic_store(&fake_faults.bad_token, -1);
     atomic_store(&fake_faults.hold, 0);
     atomic_store(&fake_faults.runs, 0);

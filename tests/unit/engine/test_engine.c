@@ -80,9 +80,9 @@ static void start(struct setup *s, bool split, uint32_t sequences, uint32_t max_
     s->config.max_sequences = sequences;
     s->config.max_batch = max_batch;
     s->config.max_queue = 4;
-    assert_int_equal(q35_engine_create(&s->e, &s->config, fake_model(), fake_registry(),
-                                       fake_plan(split), &err),
-                     Q35_OK);
+    assert_int_equal(
+        q35_engine_create(&s->e, &s->config, fake_model(), fake_registry(), fake_plan(split), &err),
+        Q35_OK);
 }
 
 static void stop(struct setup *s)
@@ -95,9 +95,14 @@ static enum q35_status submit(struct setup *s, struct client *c, const int32_t *
                               uint32_t max_tokens, struct q35_request **r)
 {
     struct q35_error err;
-    struct q35_request_params p = {.prompt = prompt, .prompt_len = len, .max_tokens = max_tokens,
-                                   .event = on_event, .is_end = is_end, .user = c,
-                                   .logprobs = true, .top_logprobs = 3};
+    struct q35_request_params p = {.prompt = prompt,
+                                   .prompt_len = len,
+                                   .max_tokens = max_tokens,
+                                   .event = on_event,
+                                   .is_end = is_end,
+                                   .user = c,
+                                   .logprobs = true,
+                                   .top_logprobs = 3};
     q35_sampling_default(&p.sampling);
     p.sampling.temperature = 0.0f;
     return q35_engine_submit(s->e, &p, r, &err);
@@ -369,6 +374,35 @@ static void a_lost_device_changes_no_token(void **state)
     stop(&s);
 }
 
+/* A device that comes back by a reset keeps its layers; the fourth loss is final. */
+static void a_lost_device_is_reset_three_times(void **state)
+{
+    struct setup s;
+    struct q35_engine_stats stats;
+    struct client a;
+    struct q35_request *ra;
+    int32_t prompt[40];
+    int loss;
+    (void)state;
+    start(&s, false, 2, 16);
+    atomic_store(&fake_faults.can_reset, 100);
+    fill(prompt, 40, 8);
+    for (loss = 1; loss <= 4; loss++) {
+        client_init(&a);
+        atomic_store(&fake_faults.lose_run, atomic_load(&fake_faults.runs) + 20);
+        atomic_store(&fake_faults.lose_device, 0);
+        assert_int_equal(submit(&s, &a, prompt, 40, 100, &ra), Q35_OK);
+        wait_end(&a);
+        assert_continues(&a, prompt, 40, 100);
+        q35_request_release(s.e, ra);
+        assert_int_equal(atomic_load(&fake_faults.resets), loss < 4 ? loss : 3);
+        assert_int_equal(atomic_load(&fake_faults.last_device), loss < 4 ? 0 : 1);
+    }
+    q35_engine_stats(s.e, &stats);
+    assert_true(stats.ready);
+    stop(&s);
+}
+
 static void evaluation_gives_every_position(void **state)
 {
     struct setup s;
@@ -398,6 +432,7 @@ int main(void)
         cmocka_unit_test(too_much_is_refused),
         cmocka_unit_test(a_bad_request_fails_alone),
         cmocka_unit_test(a_lost_device_changes_no_token),
+        cmocka_unit_test(a_lost_device_is_reset_three_times),
         cmocka_unit_test(evaluation_gives_every_position),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
