@@ -35,6 +35,7 @@ static const struct q35_key keys[] = {
     {"schedule", "plugin_dir", Q35_KEY_STRING, AT(plugin_dir), 0, 0, NULL, NULL},
     {"schedule", "objective", Q35_KEY_CHOICE, AT(objective), 0, 0, "latency|throughput", "latency"},
     {"schedule", "max_batch", Q35_KEY_U32, AT(max_batch), 1, 65536, NULL, "512"},
+    {"schedule", "micro_batch", Q35_KEY_U32, AT(micro_batch), 0, 65536, NULL, "64"},
     {"schedule", "max_sequences", Q35_KEY_U32, AT(max_sequences), 1, 65536, NULL, "8"},
     {"schedule", "kv_tokens", Q35_KEY_U32, AT(kv_tokens), 0, 1u << 30, NULL, "0"},
     {"schedule", "probe_seconds", Q35_KEY_U32, AT(probe_seconds), 1, 600, NULL, "10"},

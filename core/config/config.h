@@ -55,6 +55,9 @@ struct q35_config {
     char *plugin_dir;   /* folders with ':' between; NULL: see core/plugin/search.h */
     char *objective;    /* "latency" | "throughput" */
     uint32_t max_batch; /* tokens in one run */
+    /* A batch on several devices runs in parts of at least so many tokens, so that the devices
+     * overlap; 0: one device after the other. */
+    uint32_t micro_batch;
     uint32_t max_sequences;
     uint32_t kv_tokens; /* 0: context * max_sequences, but at most 32768 or context if more */
     uint32_t probe_seconds;

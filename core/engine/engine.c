@@ -133,8 +133,8 @@ static void recover(struct q35_engine *e)
         reset_or_close(e, lost);
         st = q35_plan_create(&plan, e->config, e->model, e->registry, e->lost, &err);
         if (st == Q35_OK)
-            st = q35_stages_create(&e->stages, e->model, e->registry, plan, e->kv_pages * Q35_PAGE,
-                                   e->max_sequences, e->config->max_batch, &err);
+            st = q35_stages_create(&e->stages, e->model, e->registry, plan, e->config,
+                                   e->kv_pages * Q35_PAGE, e->max_sequences, &err);
         pthread_mutex_lock(&e->mutex);
         lost = e->stages.lost;
         if (st == Q35_OK) {
@@ -182,7 +182,8 @@ static enum q35_status allocate(struct q35_engine *e, struct q35_error *err)
     const struct q35_params *p = q35_model_params(e->model);
     uint32_t i;
     e->slots = calloc(e->max_sequences, sizeof(*e->slots));
-    e->batch = calloc(e->stages.max_batch, sizeof(*e->batch));
+    /* A later plan may allow more tokens than the first. */
+    e->batch = calloc(e->config->max_batch, sizeof(*e->batch));
     e->logits = aligned_alloc(64, ((size_t)e->max_sequences * p->vocab * 4 + 63) / 64 * 64);
     e->scratch = malloc((size_t)p->vocab * 4);
     e->lost = calloc(e->registry->device_count, sizeof(*e->lost));
@@ -232,8 +233,8 @@ enum q35_status q35_engine_create(struct q35_engine **out, const struct q35_conf
     e->max_queue = config->max_queue;
     e->context = q35_engine_context(config, model);
     e->kv_pages = q35_engine_kv_tokens(config, model) / Q35_PAGE;
-    st = q35_stages_create(&e->stages, model, registry, plan, e->kv_pages * Q35_PAGE,
-                           e->max_sequences, config->max_batch, err);
+    st = q35_stages_create(&e->stages, model, registry, plan, config, e->kv_pages * Q35_PAGE,
+                           e->max_sequences, err);
     if (st == Q35_OK)
         st = allocate(e, err);
     if (st == Q35_OK) {

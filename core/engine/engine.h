@@ -16,19 +16,24 @@
 struct q35_engine;
 struct q35_request;
 
-enum q35_finish { Q35_FINISH_NONE = 0, Q35_FINISH_LENGTH, Q35_FINISH_END, Q35_FINISH_CANCELLED,
-                  Q35_FINISH_ERROR };
+enum q35_finish {
+    Q35_FINISH_NONE = 0,
+    Q35_FINISH_LENGTH,
+    Q35_FINISH_END,
+    Q35_FINISH_CANCELLED,
+    Q35_FINISH_ERROR
+};
 
 /* One step of a request. Called on the engine's thread; must not block. After finish != NONE no
  * more calls come and the engine has dropped the request. */
 struct q35_event {
-    int32_t token; /* -1 with finish != NONE */
-    const struct q35_logprob *logprob;     /* NULL unless asked for */
-    const struct q35_logprob *top;         /* [n_top] */
+    int32_t token;                     /* -1 with finish != NONE */
+    const struct q35_logprob *logprob; /* NULL unless asked for */
+    const struct q35_logprob *top;     /* [n_top] */
     uint32_t n_top;
     enum q35_finish finish;
-    const struct q35_error *error;         /* with FINISH_ERROR */
-    uint32_t cached_tokens;                /* prompt tokens found in the prefix cache */
+    const struct q35_error *error; /* with FINISH_ERROR */
+    uint32_t cached_tokens;        /* prompt tokens found in the prefix cache */
     uint64_t time_ns;
 };
 typedef void (*q35_event_fn)(void *user, const struct q35_event *event);
@@ -40,7 +45,7 @@ struct q35_request_params {
     struct q35_sampling sampling;
     bool logprobs;
     uint32_t top_logprobs;
-    bool ignore_end;       /* go on past end tokens */
+    bool ignore_end; /* go on past end tokens */
     bool (*is_end)(void *user, int32_t token);
     q35_event_fn event;
     void *user;
@@ -48,10 +53,10 @@ struct q35_request_params {
 
 struct q35_engine_stats {
     uint32_t running, waiting;
-    uint32_t kv_used, kv_total;           /* tokens */
+    uint32_t kv_used, kv_total; /* tokens */
     uint64_t prompt_tokens, output_tokens;
     uint64_t rejected, failed, cancelled, completed;
-    bool ready;                            /* a device can serve */
+    bool ready; /* a device can serve */
 };
 
 enum q35_status q35_engine_create(struct q35_engine **out, const struct q35_config *config,

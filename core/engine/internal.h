@@ -24,10 +24,20 @@ struct stage {
 struct stages {
     struct stage *list;
     uint32_t count;
-    uint32_t max_batch;  /* tokens in one run, as every device allows */
-    float *hidden[2];    /* [max_batch][d_model] each */
-    uint64_t *signals;   /* [registry devices] last timeline value used */
-    uint32_t lost;       /* registry index of the device that was lost, or UINT32_MAX */
+    uint32_t max_batch;    /* tokens in one run, as every device allows */
+    float *hidden[2];      /* [max_batch][d_model] each */
+    uint64_t *signals;     /* [registry devices] last timeline value used */
+    uint32_t micro_batch;  /* least tokens in a part of a batch; 0: batches are not parted */
+    _Atomic uint32_t lost; /* registry index of the device that was lost, or UINT32_MAX */
+};
+
+/* One call of q35_stages_run. */
+struct batch {
+    struct stages *stages;
+    const struct q35_model *model;
+    const struct q35_token *tokens; /* [n] */
+    uint32_t n;
+    float *logits; /* [tokens with LOGITS][vocab] */
 };
 
 /* A sequence id of the KV caches and what they hold for it. A slot without a request keeps its
@@ -46,8 +56,8 @@ struct q35_request {
     struct q35_sampler *sampler;
     int32_t *tokens; /* prompt, then output */
     uint32_t length, prompt_len, limit;
-    uint32_t done;     /* tokens whose KV is computed */
-    uint32_t cached;   /* of these, taken from the prefix cache */
+    uint32_t done;   /* tokens whose KV is computed */
+    uint32_t cached; /* of these, taken from the prefix cache */
     uint32_t slot;
     uint32_t batch_at; /* this step: index of its logits row, UINT32_MAX without */
     uint32_t batch_tokens;
@@ -64,10 +74,10 @@ struct q35_engine {
     bool *lost;       /* [registry devices] */
     uint32_t *resets; /* [registry devices] how often each was lost and reset */
     uint32_t context, max_sequences, max_queue, kv_pages, pages_used;
-    struct slot *slots;       /* [max_sequences] */
-    struct q35_token *batch;  /* [max_batch] */
-    float *logits;            /* [max_sequences][vocab] */
-    float *scratch;           /* [vocab] the copy a sampler may change */
+    struct slot *slots;      /* [max_sequences] */
+    struct q35_token *batch; /* [max_batch] */
+    float *logits;           /* [max_sequences][vocab] */
+    float *scratch;          /* [vocab] the copy a sampler may change */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pthread_t thread;
@@ -80,14 +90,19 @@ struct q35_engine {
 /* stages.c. kv_tokens and max_sequences as in q35_kv_spec. On failure everything is freed. */
 enum q35_status q35_stages_create(struct stages *s, const struct q35_model *model,
                                   struct q35_registry *registry, const struct q35_plan *plan,
-                                  uint32_t kv_tokens, uint32_t max_sequences, uint32_t max_batch,
-                                  struct q35_error *err);
+                                  const struct q35_config *config, uint32_t kv_tokens,
+                                  uint32_t max_sequences, struct q35_error *err);
 void q35_stages_destroy(struct stages *s);
 /* Runs n tokens through all stages. logits: [tokens with LOGITS][vocab]. With DEVICE_LOST, s->lost
  * names the device. */
 enum q35_status q35_stages_run(struct stages *s, const struct q35_model *model,
                                const struct q35_token *tokens, uint32_t n, float *logits,
                                struct q35_error *err);
+/* Tokens from .. from+n-1 of a batch through one stage; the stages before must have had them. */
+enum q35_status q35_stage_slice(const struct batch *b, uint32_t stage, uint32_t from, uint32_t n,
+                                struct q35_error *err);
+/* pipeline.c. The whole batch in parts, so that the devices of several stages work at once. */
+enum q35_status q35_pipeline_run(const struct batch *b, struct q35_error *err);
 enum q35_status q35_stages_truncate(struct stages *s, uint32_t sequence, uint32_t length,
                                     struct q35_error *err);
 enum q35_status q35_stages_fork(struct stages *s, uint32_t src, uint32_t dst, uint32_t length,

@@ -117,8 +117,8 @@ static void penalize(const struct q35_sampler *s, float *logits)
         float n = (float)s->counts[i];
         if (!s->counts[i])
             continue;
-        logits[i] = logits[i] > 0.0f ? logits[i] / s->s.repeat_penalty
-                                     : logits[i] * s->s.repeat_penalty;
+        logits[i] =
+            logits[i] > 0.0f ? logits[i] / s->s.repeat_penalty : logits[i] * s->s.repeat_penalty;
         logits[i] -= n * s->s.frequency_penalty + s->s.presence_penalty;
     }
 }

@@ -33,8 +33,7 @@ static void evict(struct q35_engine *e, uint32_t i)
 }
 
 /* The free slot with the longest common prefix; among equals the least recently used. */
-static uint32_t best_free(const struct q35_engine *e, const struct q35_request *r,
-                          uint32_t *prefix)
+static uint32_t best_free(const struct q35_engine *e, const struct q35_request *r, uint32_t *prefix)
 {
     uint32_t i, best = UINT32_MAX;
     *prefix = 0;

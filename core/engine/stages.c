@@ -55,8 +55,8 @@ static enum q35_status stage_create(struct stage *st, const struct q35_model *mo
 
 enum q35_status q35_stages_create(struct stages *s, const struct q35_model *model,
                                   struct q35_registry *registry, const struct q35_plan *plan,
-                                  uint32_t kv_tokens, uint32_t max_sequences, uint32_t max_batch,
-                                  struct q35_error *err)
+                                  const struct q35_config *config, uint32_t kv_tokens,
+                                  uint32_t max_sequences, struct q35_error *err)
 {
     const struct q35_kv_spec kv = {sizeof(kv), max_sequences, kv_tokens, 0};
     uint64_t d_model = q35_model_params(model)->d_model;
@@ -70,7 +70,8 @@ enum q35_status q35_stages_create(struct stages *s, const struct q35_model *mode
         q35_stages_destroy(s);
         return q35_fail(err, Q35_E_NOMEM, "no memory for %u stages", plan->stage_count);
     }
-    s->max_batch = max_batch;
+    s->max_batch = config->max_batch;
+    s->micro_batch = config->micro_batch;
     for (i = 0; i < plan->stage_count && status == Q35_OK; i++) {
         struct stage *st = &s->list[i];
         st->index = plan->stages[i].device;
@@ -141,30 +142,52 @@ static enum q35_status run_stage(struct stages *s, struct stage *st, struct q35_
     return status;
 }
 
+static uint64_t count_logits(const struct q35_token *tokens, uint32_t n)
+{
+    uint64_t rows = 0;
+    uint32_t i;
+    for (i = 0; i < n; i++)
+        rows += tokens[i].flags & Q35_TOKEN_LOGITS ? 1u : 0u;
+    return rows;
+}
+
+enum q35_status q35_stage_slice(const struct batch *b, uint32_t stage, uint32_t from, uint32_t n,
+                                struct q35_error *err)
+{
+    struct stages *s = b->stages;
+    const struct q35_params *p = q35_model_params(b->model);
+    uint64_t at = (uint64_t)from * p->d_model, bytes = (uint64_t)n * p->d_model * 4;
+    struct q35_run run = {.size = sizeof(run),
+                          .n_tokens = n,
+                          .token_stride = sizeof(*b->tokens),
+                          .tokens = b->tokens + from};
+    if (stage > 0) {
+        run.in.host = s->hidden[(stage - 1) & 1] + at;
+        run.in.bytes = bytes;
+    }
+    if (stage + 1 < s->count) {
+        run.out.host = s->hidden[stage & 1] + at;
+        run.out.bytes = bytes;
+    } else {
+        run.out.bytes = count_logits(b->tokens + from, n) * p->vocab * 4;
+        if (b->logits)
+            run.out.host = b->logits + count_logits(b->tokens, from) * p->vocab;
+    }
+    return run_stage(s, &s->list[stage], &run, err);
+}
+
 enum q35_status q35_stages_run(struct stages *s, const struct q35_model *model,
                                const struct q35_token *tokens, uint32_t n, float *logits,
                                struct q35_error *err)
 {
-    const struct q35_params *p = q35_model_params(model);
-    uint64_t rows = 0, hidden_bytes = (uint64_t)n * p->d_model * 4;
+    const struct batch b = {s, model, tokens, n, logits};
+    enum q35_status status = Q35_OK;
     uint32_t i;
-    for (i = 0; i < n; i++)
-        rows += tokens[i].flags & Q35_TOKEN_LOGITS ? 1u : 0u;
-    for (i = 0; i < s->count; i++) {
-        struct q35_run run = {.size = sizeof(run), .n_tokens = n,
-                              .token_stride = sizeof(*tokens), .tokens = tokens};
-        enum q35_status status;
-        if (i > 0) {
-            run.in.host = s->hidden[(i - 1) & 1];
-            run.in.bytes = hidden_bytes;
-        }
-        run.out.host = i + 1 < s->count ? s->hidden[i & 1] : logits;
-        run.out.bytes = i + 1 < s->count ? hidden_bytes : rows * p->vocab * 4;
-        status = run_stage(s, &s->list[i], &run, err);
-        if (status != Q35_OK)
-            return status;
-    }
-    return Q35_OK;
+    if (s->count > 1 && s->micro_batch && n / s->micro_batch >= 2)
+        return q35_pipeline_run(&b, err);
+    for (i = 0; i < s->count && status == Q35_OK; i++)
+        status = q35_stage_slice(&b, i, 0, n, err);
+    return status;
 }
 
 enum q35_status q35_stages_truncate(struct stages *s, uint32_t sequence, uint32_t length,
@@ -189,8 +212,7 @@ enum q35_status q35_stages_fork(struct stages *s, uint32_t src, uint32_t dst, ui
     for (i = 0; i < s->count; i++)
         if (s->list[i].kv) {
             struct stage *st = &s->list[i];
-            enum q35_status status =
-                st->device->plugin->api.kv_fork(st->kv, src, dst, length, err);
+            enum q35_status status = st->device->plugin->api.kv_fork(st->kv, src, dst, length, err);
             if (status != Q35_OK)
                 return status;
         }

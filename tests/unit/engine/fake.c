@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SEQS 16
 
@@ -200,6 +201,22 @@ static enum q35_status compute(const struct q35_run *run, bool head, struct q35_
     return Q35_OK;
 }
 
+/* Device 0 starts its second part while device 1 works on the first: a run that takes the devices
+ * in turn waits here in vain, and is told so after a while. */
+static void meet(int index)
+{
+    int turns = 0, want = 1;
+    if (index == 0) {
+        atomic_fetch_add(&fake_faults.starts, 1);
+        if (atomic_load(&fake_faults.overlap))
+            usleep(500); /* whoever does not wait for device 0 reads what is not there yet */
+    } else if (atomic_load(&fake_faults.overlap) == 1) {
+        while (atomic_load(&fake_faults.starts) < 2 && turns++ < 5000)
+            usleep(1000);
+        atomic_compare_exchange_strong(&fake_faults.overlap, &want, turns < 5000 ? 2 : 3);
+    }
+}
+
 static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *run,
                                   struct q35_error *err)
 {
@@ -207,6 +224,7 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
     bool head = run->count == FAKE_LAYERS || run->in.host;
     while (atomic_load(&fake_faults.hold))
         sched_yield();
+    meet(dev->index);
     atomic_fetch_add(&fake_faults.runs, 1);
     if ((int)run->n_tokens > atomic_load(&fake_faults.largest))
         atomic_store(&fake_faults.largest, (int)run->n_tokens);
@@ -287,6 +305,8 @@ void fake_reset(void)
     plugin.api.reset = reset_device;
     atomic_store(&fake_faults.lose_device, -1);
     atomic_store(&fake_faults.lose_run, 0);
+    atomic_store(&fake_faults.overlap, 0);
+    atomic_store(&fake_faults.starts, 0);
     atomic_store(&fake_faults.can_reset, 0);
     atomic_store(&fake_faults.resets, 0);
     atomic_store(&fake_faults.bad_token, -1);

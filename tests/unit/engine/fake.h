@@ -16,15 +16,17 @@
 #define FAKE_CONTEXT 512
 
 struct fake_faults {
-    atomic_int lose_device;  /* device index to lose, -1: none */
-    atomic_int lose_run;     /* not before this many runs, all devices counted */
-    atomic_int can_reset;    /* a lost device comes back this many times */
-    atomic_int resets;       /* number of resets so far */
-    atomic_int last_device;  /* index of the device of the last run */
-    atomic_int bad_token;    /* a run with this token fails with INVALID, -1: none */
-    atomic_int hold;         /* runs wait while this is set */
-    atomic_int runs;         /* number of runs so far, all devices */
-    atomic_int largest;      /* largest batch so far */
+    atomic_int lose_device; /* device index to lose, -1: none */
+    atomic_int lose_run;    /* not before this many runs, all devices counted */
+    atomic_int overlap;     /* 1: device 1 must meet device 0 at work; then 2, or 3 if it did not */
+    atomic_int starts;      /* runs begun on device 0 */
+    atomic_int can_reset;   /* a lost device comes back this many times */
+    atomic_int resets;      /* number of resets so far */
+    atomic_int last_device; /* index of the device of the last run */
+    atomic_int bad_token;   /* a run with this token fails with INVALID, -1: none */
+    atomic_int hold;        /* runs wait while this is set */
+    atomic_int runs;        /* number of runs so far, all devices */
+    atomic_int largest;     /* largest batch so far */
     atomic_int open_objects; /* weights and KV objects not freed */
 };
 extern struct fake_faults fake_faults;

@@ -80,6 +80,8 @@ static void start(struct setup *s, bool split, uint32_t sequences, uint32_t max_
     s->config.max_sequences = sequences;
     s->config.max_batch = max_batch;
     s->config.max_queue = 4;
+    s->config.micro_batch =
+        max_batch >= 16 ? 4 : 0; /* chunks of prompts go over devices in parts */
     assert_int_equal(
         q35_engine_create(&s->e, &s->config, fake_model(), fake_registry(), fake_plan(split), &err),
         Q35_OK);
@@ -374,6 +376,25 @@ static void a_lost_device_changes_no_token(void **state)
     stop(&s);
 }
 
+static void devices_overlap(void **state)
+{
+    struct setup s;
+    struct client a;
+    struct q35_request *ra;
+    int32_t prompt[32];
+    (void)state;
+    start(&s, true, 1, 16);
+    client_init(&a);
+    fill(prompt, 32, 8);
+    atomic_store(&fake_faults.overlap, 1);
+    assert_int_equal(submit(&s, &a, prompt, 32, 20, &ra), Q35_OK);
+    wait_end(&a);
+    assert_continues(&a, prompt, 32, 20);
+    assert_int_equal(atomic_load(&fake_faults.overlap), 2);
+    q35_request_release(s.e, ra);
+    stop(&s);
+}
+
 /* A device that comes back by a reset keeps its layers; the fourth loss is final. */
 static void a_lost_device_is_reset_three_times(void **state)
 {
@@ -432,6 +453,7 @@ int main(void)
         cmocka_unit_test(too_much_is_refused),
         cmocka_unit_test(a_bad_request_fails_alone),
         cmocka_unit_test(a_lost_device_changes_no_token),
+        cmocka_unit_test(devices_overlap),
         cmocka_unit_test(a_lost_device_is_reset_three_times),
         cmocka_unit_test(evaluation_gives_every_position),
     };
