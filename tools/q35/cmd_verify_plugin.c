@@ -45,6 +45,20 @@ static int list(void)
     return CLI_OK;
 }
 
+enum { NO_DEVICE = 77 }; /* exit status: what test drivers take for a skip */
+
+/* Nothing failed, but what needs a device was skipped: there is none. */
+static bool no_device(const struct vfy_report *r)
+{
+    uint32_t i, skipped = 0;
+    for (i = 0; i < r->result_count; i++) {
+        if (r->results[i].outcome == VFY_FAIL)
+            return false;
+        skipped += r->results[i].outcome == VFY_SKIP;
+    }
+    return skipped && !r->determinism;
+}
+
 static void summary(const struct vfy_report *r)
 {
     uint32_t i, count[3] = {0};
@@ -53,7 +67,10 @@ static void summary(const struct vfy_report *r)
     printf("%s %s (ABI %u.%u) on %s: %u passed, %u failed, %u skipped: %s\n",
            r->name[0] ? r->name : "the plugin", r->version, r->abi_major, r->abi_minor,
            r->device[0] ? r->device : "no device", count[VFY_PASS], count[VFY_FAIL],
-           count[VFY_SKIP], r->passed ? "it conforms" : "it does not conform");
+           count[VFY_SKIP],
+           no_device(r) ? "without a device nothing more can be said"
+           : r->passed  ? "it conforms"
+                        : "it does not conform");
 }
 
 static int run(struct cli *cli)
@@ -93,7 +110,9 @@ static int run(struct cli *cli)
         else if (!json)
             printf("certificate: %s\n", certificate);
     }
-    if (!report->passed)
+    if (no_device(report))
+        rc = NO_DEVICE;
+    else if (!report->passed)
         rc = CLI_FAILED;
     vfy_report_destroy(report);
     return rc;
@@ -106,6 +125,7 @@ const struct cli_command cmd_verify_plugin = {
     .details = "Every check runs in a process of its own with a deadline, so that a plugin which "
                "crashes, exits or hangs costs one check. A failure names the rule of "
                "include/q35/backend.h that was broken and the command that shows it again.\n\n"
+               "The exit status is 77 if nothing failed but there is no device to try.\n\n"
                "The plugin is loaded and run: verify only what you would run.",
     .examples = "q35 verify-plugin ./mine.so\n"
                 "q35 verify-plugin --certificate mine.cert.json ./mine.so\n"
