@@ -14,6 +14,9 @@
 #include "q35/arith.h"
 #include "soft.h"
 
+/* Bytes up to the end of a field: what the first writer of a struct filled. */
+#define SOFT_UP_TO(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
+
 #define SOFT_RESULTS 64u
 #define SOFT_NO_PAGE 0u /* pages count from 1, so that fresh memory is an empty table */
 

@@ -143,16 +143,18 @@ enum q35_status soft_layer_read(const struct q35_layer *in, struct q35_layer *ou
     memset(tensors, 0, Q35_ROLE_COUNT * sizeof(*tensors));
     if (!in || !Q35_HAS(in, struct q35_layer, tensors))
         return q35_soft_fail(err, Q35_E_INVALID, "a layer is NULL or its size too small");
-    memcpy(out, in, sizeof(*out));
+    memcpy(out, in, in->size < sizeof(*out) ? in->size : sizeof(*out));
     out->size = sizeof(*out);
     st = check_numbers(out, err);
     if (st)
         return st;
-    if (out->tensor_count && (!out->tensors || out->tensor_stride < sizeof(*tensors)))
+    if (out->tensor_count &&
+        (!out->tensors || out->tensor_stride < SOFT_UP_TO(struct q35_tensor_desc, hash)))
         return fail_layer(err, Q35_E_INVALID, out, Q35_ROLE_COUNT, "bad array of tensors");
     for (i = 0; i < out->tensor_count; i++) {
-        struct q35_tensor_desc t;
-        memcpy(&t, (const uint8_t *)out->tensors + (uint64_t)i * out->tensor_stride, sizeof(t));
+        struct q35_tensor_desc t = {0};
+        memcpy(&t, (const uint8_t *)out->tensors + (uint64_t)i * out->tensor_stride,
+               out->tensor_stride < sizeof(t) ? out->tensor_stride : sizeof(t));
         if (t.role >= Q35_ROLE_COUNT)
             return fail_layer(err, Q35_E_UNSUPPORTED, out, t.role, "is not known here");
         if (tensors[t.role].bytes)

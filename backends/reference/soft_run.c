@@ -128,7 +128,7 @@ static enum q35_status check_run(struct q35_device *dev, const struct q35_run *r
     if (!r->n_tokens || r->n_tokens > dev->max_batch)
         return q35_soft_fail(err, Q35_E_INVALID, "%u tokens, at most %u", r->n_tokens,
                              dev->max_batch);
-    if (!r->tokens || r->token_stride < sizeof(struct q35_token) || r->token_stride % 4)
+    if (!r->tokens || r->token_stride < SOFT_UP_TO(struct q35_token, flags) || r->token_stride % 4)
         return q35_soft_fail(err, Q35_E_INVALID, "tokens are NULL or their stride is bad");
     return Q35_OK;
 }

@@ -80,8 +80,8 @@ static enum q35_status result_of(const struct soft_timeline *t, uint64_t value,
         if (r->value != value || !value)
             continue;
         if (err && r->err.status) {
-            uint32_t size = err->size;
-            *err = r->err;
+            uint32_t size = err->size; /* the host's struct may be shorter */
+            memcpy(err, &r->err, size < sizeof(r->err) ? size : sizeof(r->err));
             err->size = size;
         }
         return (enum q35_status)r->err.status;

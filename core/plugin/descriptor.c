@@ -76,7 +76,8 @@ static enum q35_status check_fields(const struct q35_plugin *api, struct q35_err
                         shown);
     }
     if (api->option_count > MAX_OPTIONS || (api->option_count && !api->options) ||
-        (api->option_count && api->option_stride < sizeof(struct q35_option_spec)))
+        (api->option_count &&
+         api->option_stride < offsetof(struct q35_option_spec, fallback) + sizeof(char *)))
         return q35_fail(err, Q35_E_PLUGIN, "its table of %u options is malformed",
                         api->option_count);
     if (!api->enumerate || !api->device_info)

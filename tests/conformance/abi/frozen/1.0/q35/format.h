@@ -1,0 +1,228 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_FORMAT_H
+#define Q35_FORMAT_H
+
+/* The packed weight format. This header alone is enough to decode a packed tensor.
+ *
+ * A weight matrix has M rows (outputs) and K columns (inputs). M is padded to a multiple of 16 and
+ * K to a multiple of 128; padding rows and columns decode to anything and must not be used (the
+ * activations of padding columns are zero, the outputs of padding rows are dropped).
+ *
+ * CODE   7 bits. In the pair schemes a code stands for two weights of one row (3.5 bits each), in
+ *        the single schemes for one weight (7 bits).
+ * TILE   16 rows x 64 codes = 896 bytes. A tile covers 128 columns (pair schemes) or 64 columns
+ *        (single schemes). Tiles are stored row-block major, then along K.
+ * ROW    In a tile row r has 56 bytes at offset 56*r: 8 groups of 7 bytes; a group holds 8 codes in
+ *        little-endian bit order, so code j occupies bits 7*j .. 7*j+6 of the 448-bit row.
+ *
+ * Decoding uses tables of 128 bytes: A0 and A1 (int8), and B, whose bytes hold two unsigned 4-bit
+ * numbers, the high nibble for the first weight and the low nibble for the second. (The fourth
+ * table, C, is reserved: zero, and not looked at.) With c a code, p the code before it and pp the
+ * one before p:
+ *
+ *     w(r, j)      = A0[c] + 8 * (B[h] >> 4)
+ *     w(r, j + 64) = A1[c] + 8 * (B[h] & 15)      (pair schemes)
+ *
+ *     h = p       TRELLIS: p is the code above in the same tile, tail-biting: p = c((r - 1) mod 16,
+ * j) h = p ^ pp  TRELLIS2: the codes of a tile form one ring of 1024, down column 0, then down
+ *                 column 1 ...: above row 0 of column j stands row 15 of column (j - 1) mod 64. A
+ *                 decoder that goes down the rows starts with the codes of rows 14 and 15 moved up
+ *                 by one column.
+ *
+ * Schemes without memory have B = 0.
+ * Every sum lies in [-127, 127].
+ * The real weight is  w * scale[row]; nothing else is stored.
+ *
+ * ROTATION  When rot_block > 0 the stored matrix is W * D * H / rot_block-scaled, where D is a
+ * diagonal of signs and H a block-diagonal Hadamard matrix; the activation vector x (padded with
+ * zeros to K_padded) must be replaced by H * D * x before quantization, see q35_rotate() in
+ * arith.h. All normalisation is inside the row scales.
+ *
+ * BLOB  A packed tensor in a file or in memory is, from a 64-byte aligned address:
+ *
+ *     offset 0                     512 bytes   tables A0, A1, B, C
+ *     offset 512                   4 * M_padded bytes   row scales, IEEE binary32, little-endian
+ *     offset 512 + 4 * M_padded    896 * tiles bytes    codes (64-byte aligned)
+ *     then                         64 zero bytes, so that 64-byte loads may run over the end
+ */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifndef Q35_FN /* CUDA and OpenCL-like compilers define it as their own qualifiers */
+#define Q35_FN static inline
+#endif
+
+#define Q35_FORMAT_VERSION 1u
+
+#define Q35_TILE_ROWS 16u
+#define Q35_TILE_CODES 64u /* codes in one row of a tile */
+#define Q35_CODE_BITS 7u
+#define Q35_TABLE_LEN 128u  /* codes have 7 bits */
+#define Q35_ROW_BYTES 56u   /* one row of a tile */
+#define Q35_TILE_BYTES 896u /* one tile */
+#define Q35_ROW_ALIGN 16u   /* M is padded to this */
+#define Q35_COL_ALIGN 128u  /* K is padded to this */
+#define Q35_B_STEP 8        /* one unit of a B or C nibble */
+#define Q35_W_MAX 127       /* |decoded weight| never exceeds it */
+#define Q35_BLOB_ALIGN 64u
+#define Q35_BLOB_TABLES 512u
+#define Q35_BLOB_TAIL 64u
+#define Q35_MAX_COLS 133144u /* the largest K with K * 127 * 127 in int32: tests/proofs */
+#define Q35_MAX_ROWS (1u << 24)
+
+/* Schemes. Bits 0-7 number the scheme, bits 8-15 say how many weights a code stands for, bit 16
+ * whether there is a B term, bit 17 whether it is indexed by p ^ pp along the ring, so a decoder
+ * needs no list of schemes. */
+#define Q35_SCHEME(id, weights, b, ring) ((id) | (weights) << 8 | (b) << 16 | (ring) << 17)
+enum q35_scheme {
+    Q35_SCHEME_ALT43 =
+        Q35_SCHEME(1, 2, 0, 0),              /* separable: A0 from the high 4 bits, A1 the low 3 */
+    Q35_SCHEME_VQ2 = Q35_SCHEME(2, 2, 0, 0), /* a 128-point codebook of pairs */
+    Q35_SCHEME_TRELLIS = Q35_SCHEME(3, 2, 1, 0),  /* memory of one code */
+    Q35_SCHEME_TRELLIS2 = Q35_SCHEME(4, 2, 1, 1), /* memory of two codes */
+    Q35_SCHEME_SINGLE = Q35_SCHEME(5, 1, 0, 0)    /* 7 bits, one weight: embeddings and heads */
+};
+#define Q35_SCHEME_WEIGHTS(s) (((uint32_t)(s) >> 8) & 0xffu)
+#define Q35_SCHEME_HAS_B(s) (((uint32_t)(s) >> 16) & 1u)
+#define Q35_SCHEME_RING(s) (((uint32_t)(s) >> 17) & 1u)
+
+/* The tables at the head of a blob. */
+struct q35_tables {
+    int8_t a0[128];
+    int8_t a1[128];
+    uint8_t b[128]; /* high nibble: first weight, low nibble: second */
+    uint8_t c[128]; /* reserved, zero */
+};
+
+Q35_FN uint32_t q35_pad_rows(uint32_t rows)
+{
+    return (rows + (Q35_ROW_ALIGN - 1)) & ~(Q35_ROW_ALIGN - 1);
+}
+
+Q35_FN uint32_t q35_pad_cols(uint32_t cols)
+{
+    return (cols + (Q35_COL_ALIGN - 1)) & ~(Q35_COL_ALIGN - 1);
+}
+
+/* Columns that one tile covers: 128 for pair schemes, 64 for single ones. */
+Q35_FN uint32_t q35_tile_cols(uint32_t scheme)
+{
+    return Q35_TILE_CODES * Q35_SCHEME_WEIGHTS(scheme);
+}
+
+/* Tiles along K. */
+Q35_FN uint32_t q35_tiles_per_row(uint32_t scheme, uint32_t cols)
+{
+    return q35_pad_cols(cols) / q35_tile_cols(scheme);
+}
+
+/* Offset of the scales in a blob is Q35_BLOB_TABLES; this is the offset of the first tile. */
+Q35_FN uint64_t q35_codes_offset(uint32_t rows)
+{
+    return (uint64_t)Q35_BLOB_TABLES + 4u * (uint64_t)q35_pad_rows(rows);
+}
+
+/* Bytes of a whole blob. rows <= Q35_MAX_ROWS and cols <= Q35_MAX_COLS cannot overflow. */
+Q35_FN uint64_t q35_blob_bytes(uint32_t scheme, uint32_t rows, uint32_t cols)
+{
+    uint64_t blocks = q35_pad_rows(rows) / Q35_TILE_ROWS;
+    return q35_codes_offset(rows) + blocks * q35_tiles_per_row(scheme, cols) * Q35_TILE_BYTES +
+           Q35_BLOB_TAIL;
+}
+
+/* Largest power of two that divides the padded K: the size of a Hadamard block. */
+Q35_FN uint32_t q35_rot_block(uint32_t cols)
+{
+    uint32_t k = q35_pad_cols(cols);
+    return k & (~k + 1u);
+}
+
+/* Code j (0..63) of the 56-byte row. Reads only bytes of the row. */
+Q35_FN uint32_t q35_code_get(const uint8_t *row, uint32_t j)
+{
+    uint32_t bit = j * Q35_CODE_BITS, byte = bit >> 3, shift = bit & 7u;
+    uint32_t v = row[byte];
+    if (shift > 1u) /* the code runs into the next byte */
+        v |= (uint32_t)row[byte + 1] << 8;
+    return (v >> shift) & 127u;
+}
+
+/* Stores code j; the row must have been zeroed before. */
+Q35_FN void q35_code_put(uint8_t *row, uint32_t j, uint32_t code)
+{
+    uint32_t bit = j * Q35_CODE_BITS, byte = bit >> 3, shift = bit & 7u;
+    uint32_t v = (code & 127u) << shift;
+    row[byte] = (uint8_t)(row[byte] | (v & 255u));
+    if (shift > 1u)
+        row[byte + 1] = (uint8_t)(row[byte + 1] | (v >> 8));
+}
+
+/* The code `back` (1 or 2) places before code (r, j) of a tile. */
+Q35_FN uint32_t q35_code_before(uint32_t scheme, const uint8_t *tile, uint32_t r, uint32_t j,
+                                uint32_t back)
+{
+    uint32_t row = (r + 16u - back) & 15u;
+    uint32_t col = Q35_SCHEME_RING(scheme) && r < back ? (j + 63u) & 63u : j;
+    return q35_code_get(tile + Q35_ROW_BYTES * row, col);
+}
+
+/* Decodes row r (0..15) of a tile. w: int8[64 * weights per code], columns ascending. */
+Q35_FN void q35_decode_row(uint32_t scheme, const struct q35_tables *t, const uint8_t *tile,
+                           uint32_t r, int8_t *w)
+{
+    uint32_t pair = Q35_SCHEME_WEIGHTS(scheme) == 2u;
+    uint32_t j;
+    for (j = 0; j < Q35_TILE_CODES; j++) {
+        uint32_t c = q35_code_get(tile + Q35_ROW_BYTES * r, j);
+        uint32_t h = q35_code_before(scheme, tile, r, j, 1), b;
+        if (Q35_SCHEME_RING(scheme))
+            h ^= q35_code_before(scheme, tile, r, j, 2);
+        b = t->b[h];
+        w[j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b >> 4));
+        if (pair)
+            w[j + 64u] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b & 15u));
+    }
+}
+
+/* 64-bit finaliser of splitmix64 (Steele, Lea, Flood 2014). */
+Q35_FN uint64_t q35_mix64(uint64_t z)
+{
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+/* Sign of column k under a rotation seed: 1 means negative. */
+Q35_FN uint32_t q35_rot_sign(uint64_t seed, uint32_t k)
+{
+    return (uint32_t)(q35_mix64(seed + 0x9e3779b97f4a7c15u * (k / 64u + 1u)) >> (k % 64u)) & 1u;
+}
+
+/* The hash of tensor data: the sum over all 8-byte little-endian words w at word index i of
+ * mix64(w ^ (i + 1) * golden), modulo 2^64. It can be taken in chunks and in any order, so a device
+ * can hash what has arrived. bytes and first_byte are multiples of 8 except for the last chunk,
+ * which is padded with zeros. */
+Q35_FN uint64_t q35_hash_chunk(const uint8_t *data, uint64_t bytes, uint64_t first_byte)
+{
+    uint64_t h = 0, i, n;
+    for (i = 0; i < bytes; i += 8) {
+        uint64_t w = 0;
+        uint32_t b;
+        n = bytes - i < 8 ? bytes - i : 8;
+        for (b = 0; b < n; b++)
+            w |= (uint64_t)data[i + b] << (8 * b);
+        h += q35_mix64(w ^ ((first_byte + i) / 8 + 1) * 0x9e3779b97f4a7c15u);
+    }
+    return h;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+#ifndef Q35_MEASURE_H
+#define Q35_MEASURE_H
+
+/* The extension "q35.measure", version 1: a device that knows its own speed, such as a simulator,
+ * tells it; the host's planner then asks instead of timing a run.
+ *
+ *     const struct q35_measure *m = plugin->get_extension(Q35_EXT_MEASURE, 1); */
+
+#include "backend.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define Q35_EXT_MEASURE "q35.measure"
+
+struct q35_measure {
+    uint32_t size;
+    uint32_t reserved;
+    /* Seconds that one run of these layers over n_tokens tokens takes, each of a sequence of its
+     * own that is `context` positions long. Allocates nothing. [any] */
+    enum q35_status (*seconds)(struct q35_device *dev, const struct q35_layer *layers,
+                               uint32_t layer_count, uint32_t layer_stride, uint32_t n_tokens,
+                               uint32_t context, double *out, struct q35_error *err);
+};
+
+#ifdef __cplusplus
+}
+#endif
+#endif
