@@ -6,9 +6,11 @@
 #include <string.h>
 
 #include "core/graph/float_matmul.h"
+#include "core/graph/variants.h"
 #include "q35/arith.h"
 
-enum { MAX_TOKENS = 128 }; /* evaluated at once */
+enum { MAX_TOKENS = 128, LANES = 16 }; /* evaluated at once; values in a vector */
+#define NO_STOP UINT32_MAX
 
 struct q35_float {
     const struct q35_source *source;
@@ -26,6 +28,9 @@ struct q35_float {
     float *vector;        /* norms and biases: [max of all widths] */
     q35_float_hook hook;
     void *hook_user;
+    q35_float_lookup lookup;
+    void *lookup_user;
+    uint32_t stop; /* role whose input is the last thing computed, or NO_STOP */
 };
 
 static uint32_t q_dim(const struct q35_params *p)
@@ -82,6 +87,7 @@ enum q35_status q35_float_create(struct q35_float **out, const struct q35_source
     f->source = s;
     f->p = q35_source_params(s);
     f->max_context = max_context;
+    f->stop = NO_STOP;
     st = max_context ? q35_float_pool_create(&f->pool, threads, err)
                      : q35_fail(err, Q35_E_INVALID, "a context of 0");
     if (!st && !allocate(f))
@@ -119,14 +125,28 @@ void q35_float_set_hook(struct q35_float *f, q35_float_hook hook, void *user)
     f->hook_user = user;
 }
 
+void q35_float_set_lookup(struct q35_float *f, q35_float_lookup lookup, void *user)
+{
+    f->lookup = lookup;
+    f->lookup_user = user;
+}
+
 /* ---- pieces of a layer ---- */
+
+static enum q35_status tensor(const struct q35_float *f, uint32_t layer, uint32_t role,
+                              struct q35_source_tensor *out)
+{
+    if (f->lookup && f->lookup(f->lookup_user, layer, role, out))
+        return Q35_OK;
+    return q35_source_tensor(f->source, layer, role, out);
+}
 
 /* The vector of a role into f->vector; *found false if the model has none. */
 static enum q35_status vector(struct q35_float *f, uint32_t layer, uint32_t role, bool *found,
                               struct q35_error *err)
 {
     struct q35_source_tensor t;
-    enum q35_status s = q35_source_tensor(f->source, layer, role, &t);
+    enum q35_status s = tensor(f, layer, role, &t);
     *found = s == Q35_OK;
     return s ? Q35_OK : q35_source_rows(&t, 0, 1, f->vector, err);
 }
@@ -153,7 +173,7 @@ static enum q35_status linear(struct q35_float *f, uint32_t layer, uint32_t role
 {
     struct q35_source_tensor w;
     bool bias = false;
-    enum q35_status s = q35_source_tensor(f->source, layer, role, &w);
+    enum q35_status s = tensor(f, layer, role, &w);
     if (s)
         return q35_fail(err, s, "the model has no tensor of role %u in layer %u", role, layer);
     if (bias_role >= 0)
@@ -217,33 +237,72 @@ struct attention {
     float *out; /* [n][q_dim] */
 };
 
-static void attend(void *user, uint32_t thread, uint32_t item)
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
+
+/* 16 partial sums over ascending i, added up in a fixed tree. */
+BODY float head_dot(const float *x, const float *y, uint32_t d)
 {
-    const struct attention *a = user;
+    lanes a = {0};
+    float s[LANES], rest = 0.0f;
+    uint32_t i;
+    int h, k;
+    for (i = 0; i + LANES <= d; i += LANES)
+        a += *(const lanes *)(x + i) * *(const lanes *)(y + i);
+    for (; i < d; i++)
+        rest += x[i] * y[i];
+    memcpy(s, &a, sizeof(s));
+    for (h = LANES / 2; h; h /= 2)
+        for (k = 0; k < h; k++)
+            s[k] += s[k + h];
+    return s[0] + rest;
+}
+
+/* out[d] = sum over j in [from, last] of p[j] v[j] / total; v[j] at j * stride */
+BODY void head_mix(const float *p, const float *v, size_t stride, uint32_t from, uint32_t last,
+                   float total, uint32_t d, float *out)
+{
+    uint32_t i, j;
+    for (i = 0; i + LANES <= d; i += LANES) {
+        lanes a = {0};
+        for (j = from; j <= last; j++)
+            a += p[j] * *(const lanes *)(v + j * stride + i);
+        *(lanes *)(out + i) = a / total;
+    }
+    for (; i < d; i++) {
+        float a = 0.0f;
+        for (j = from; j <= last; j++)
+            a += p[j] * v[j * stride + i];
+        out[i] = a / total;
+    }
+}
+
+BODY void attend_head_body(const struct attention *a, uint32_t thread, uint32_t item)
+{
     const struct q35_params *p = a->f->p;
     uint32_t t = item / p->n_heads, head = item % p->n_heads, d = p->head_dim;
-    uint32_t kv = head / (p->n_heads / p->n_kv_heads), last = a->start + t, j, i;
+    uint32_t kv = head / (p->n_heads / p->n_kv_heads), last = a->start + t, j;
     uint32_t from = p->window && last + 1 > p->window ? last + 1 - p->window : 0;
     const float *q = a->f->q + (size_t)t * q_dim(p) + (size_t)head * d;
-    float *out = a->out + (size_t)t * q_dim(p) + (size_t)head * d;
     float *scores = a->f->scores + (size_t)thread * a->f->max_context;
     float top = -3.4e38f, total = 0.0f;
     for (j = from; j <= last; j++) {
         const float *k = a->keys + (size_t)j * kv_dim(p) + (size_t)kv * d;
-        scores[j] = q35_dot(q, k, d) * p->attn_scale;
+        scores[j] = head_dot(q, k, d) * p->attn_scale;
         top = scores[j] > top ? scores[j] : top;
     }
-    for (i = 0; i < d; i++)
-        out[i] = 0.0f;
-    for (j = from; j <= last; j++) {
-        const float *v = a->values + (size_t)j * kv_dim(p) + (size_t)kv * d;
-        float e = q35_exp(scores[j] - top);
-        total += e;
-        for (i = 0; i < d; i++)
-            out[i] += e * v[i];
-    }
-    for (i = 0; i < d; i++)
-        out[i] /= total;
+    for (j = from; j <= last; j++)
+        scores[j] = q35_exp(scores[j] - top);
+    for (j = from; j <= last; j++)
+        total += scores[j];
+    head_mix(scores, a->values + (size_t)kv * d, kv_dim(p), from, last, total, d,
+             a->out + (size_t)t * q_dim(p) + (size_t)head * d);
+}
+VARIANTS(attend_head, (const struct attention *a, uint32_t thread, uint32_t item),
+         (a, thread, item))
+
+static void attend(void *user, uint32_t thread, uint32_t item)
+{
+    attend_head(user, thread, item);
 }
 
 /* f->h[n][q_dim] = attention of f->h[n][d_model], the normed input. */
@@ -257,6 +316,8 @@ static enum q35_status attention(struct q35_float *f, uint32_t layer, uint32_t n
     struct attention a = {f, f->keys + base, f->values + base, start, f->h};
     enum q35_status s;
     see(f, layer, Q35_ROLE_Q, n, p->d_model, f->h);
+    if (f->stop == Q35_ROLE_Q)
+        return Q35_OK;
     s = linear(f, layer, Q35_ROLE_Q, Q35_ROLE_Q_BIAS, n, f->h, f->q, err);
     if (!s)
         s = linear(f, layer, Q35_ROLE_K, Q35_ROLE_K_BIAS, n, f->h, k, err);
@@ -292,6 +353,8 @@ static enum q35_status mlp(struct q35_float *f, uint32_t layer, uint32_t n, floa
     if (s)
         return s;
     see(f, layer, Q35_ROLE_GATE, n, f->p->d_model, f->h);
+    if (f->stop == Q35_ROLE_GATE)
+        return Q35_OK;
     s = linear(f, layer, Q35_ROLE_GATE, -1, n, f->h, f->gate, err);
     if (!s)
         s = linear(f, layer, Q35_ROLE_UP, -1, n, f->h, f->up, err);
@@ -300,6 +363,8 @@ static enum q35_status mlp(struct q35_float *f, uint32_t layer, uint32_t n, floa
     for (i = 0; i < count; i++)
         f->gate[i] = q35_silu(f->gate[i]) * f->up[i];
     see(f, layer, Q35_ROLE_DOWN, n, f->p->d_ffn, f->gate);
+    if (f->stop == Q35_ROLE_DOWN)
+        return Q35_OK;
     s = linear(f, layer, Q35_ROLE_DOWN, -1, n, f->gate, f->h, err);
     if (!s)
         add(f, n, x, f->h);
@@ -312,9 +377,11 @@ static enum q35_status layer_some(struct q35_float *f, uint32_t layer, uint32_t 
     enum q35_status s = norm(f, layer, Q35_ROLE_ATTN_NORM, n, x, f->h, err);
     if (!s)
         s = attention(f, layer, n, start, err);
-    if (s)
+    if (s || f->stop == Q35_ROLE_Q)
         return s;
     see(f, layer, Q35_ROLE_O, n, q_dim(f->p), f->h);
+    if (f->stop == Q35_ROLE_O)
+        return Q35_OK;
     memcpy(f->q, f->h, (size_t)n * q_dim(f->p) * sizeof(*f->q));
     s = linear(f, layer, Q35_ROLE_O, Q35_ROLE_O_BIAS, n, f->q, f->h, err);
     if (s)
@@ -362,6 +429,16 @@ enum q35_status q35_float_layer(struct q35_float *f, uint32_t layer, uint32_t n,
         if (!s)
             f->lengths[layer] = start + at + some;
     }
+    return s;
+}
+
+enum q35_status q35_float_inputs(struct q35_float *f, uint32_t layer, uint32_t role, uint32_t n,
+                                 uint32_t start, float *x, struct q35_error *err)
+{
+    enum q35_status s;
+    f->stop = role;
+    s = q35_float_layer(f, layer, n, start, x, err);
+    f->stop = NO_STOP;
     return s;
 }
 

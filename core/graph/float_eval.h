@@ -28,6 +28,12 @@ typedef void (*q35_float_hook)(void *user, uint32_t layer, uint32_t role, uint32
                                const float *x);
 void q35_float_set_hook(struct q35_float *f, q35_float_hook hook, void *user);
 
+/* Other tensors of decoder layers than the source's: fills *out (shapes as in the source) and
+ * returns true, or returns false for the source's own. NULL takes it away. */
+typedef bool (*q35_float_lookup)(void *user, uint32_t layer, uint32_t role,
+                                 struct q35_source_tensor *out);
+void q35_float_set_lookup(struct q35_float *f, q35_float_lookup lookup, void *user);
+
 /* Tokens at positions start .. start + n - 1; what was evaluated at start and beyond is forgotten.
  * logits[n][vocab] of every token, or NULL. INVALID for a token out of range or a gap, CAPACITY
  * beyond max_context. */
@@ -41,6 +47,10 @@ enum q35_status q35_float_embed(struct q35_float *f, const int32_t *tokens, uint
                                 struct q35_error *err);
 enum q35_status q35_float_layer(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
                                 float *x, struct q35_error *err);
+/* A layer only as far as the hook has seen the input of `role`, one of Q, O, GATE and DOWN. x is
+ * undefined afterwards. */
+enum q35_status q35_float_inputs(struct q35_float *f, uint32_t layer, uint32_t role, uint32_t n,
+                                 uint32_t start, float *x, struct q35_error *err);
 enum q35_status q35_float_head(struct q35_float *f, uint32_t n, const float *x, float *logits,
                                struct q35_error *err);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/quant/feedback.h"
 #include "core/quant/tables.h"
 
 #define ROWS Q35_TILE_ROWS
@@ -57,6 +58,10 @@ enum q35_status q35_block_job_init(struct q35_block_job *j, const struct q35_enc
     j->effort = p->effort;
     j->pair = Q35_SCHEME_WEIGHTS(p->scheme) == 2;
     j->unit = own->unit;
+    j->feedback = p->feedback;
+    if (p->feedback && (p->feedback->n != j->cols_padded || p->feedback->halves != 1u + j->pair))
+        return q35_fail(err, Q35_E_INVALID, "feedback of %u columns for a matrix of %u",
+                        p->feedback->n, j->cols_padded);
     j->search = aligned_alloc(64, (sizeof(*j->search) + 63) / 64 * 64);
     if (!j->search)
         return q35_fail(err, Q35_E_NOMEM, "no memory to encode a matrix");
@@ -80,7 +85,11 @@ struct q35_block *q35_block_create(const struct q35_block_job *j)
     k->w = malloc(sizeof(float) * ROWS * j->cols_padded);
     if (j->search->ring)
         k->ring = q35_ring_create(j->search->beam);
-    if (!k->in || !k->w || (j->search->ring && !k->ring)) {
+    if (j->feedback) {
+        k->e = malloc(sizeof(float) * ROWS * j->cols_padded);
+        k->q = malloc(sizeof(float) * ROWS * j->cols_padded);
+    }
+    if (!k->in || !k->w || (j->feedback && (!k->e || !k->q)) || (j->search->ring && !k->ring)) {
         q35_block_destroy(k);
         return NULL;
     }
@@ -93,6 +102,8 @@ void q35_block_destroy(struct q35_block *k)
         return;
     free(k->in);
     free(k->w);
+    free(k->e);
+    free(k->q);
     q35_ring_destroy(k->ring);
     free(k);
 }
@@ -147,12 +158,8 @@ static void load_tile(const struct q35_block_job *j, struct q35_block *k, uint32
     for (c = 0; c < Q35_TILE_CODES; c++)
         for (d = 0; d < halves; d++) {
             const float *w = k->w + ROWS * ((size_t)t * j->tile_cols + c + 64 * d);
-            for (r = 0; r < ROWS; r++) {
-                float v = w[r] * k->inv[r];
-                v = v > Q35_SEARCH_X_MAX ? Q35_SEARCH_X_MAX : v;
-                v = v < -Q35_SEARCH_X_MAX ? -Q35_SEARCH_X_MAX : v;
-                k->x[c][r][d] = (int16_t)(int32_t)(v < 0 ? v - 0.5f : v + 0.5f);
-            }
+            for (r = 0; r < ROWS; r++)
+                k->x[c][r][d] = q35_block_quantize(w[r] * k->inv[r]);
         }
 }
 
@@ -169,9 +176,8 @@ static void set_scales(struct q35_block *k, const double *sigma, float unit)
     }
 }
 
-/* The decoded values q of column c of the tile in k->code: what the row scales multiply. */
-static void decode_column(const struct q35_block_job *j, const struct q35_block *k, uint32_t c,
-                          int8_t q[16][2])
+void q35_block_decode_column(const struct q35_block_job *j, const struct q35_block *k, uint32_t c,
+                             int8_t q[16][2])
 {
     const struct q35_tables *t = j->tables;
     const uint8_t *code = k->code[c], *left = k->code[j->search->ring ? (c + 63) & 63 : c];
@@ -186,19 +192,13 @@ static void decode_column(const struct q35_block_job *j, const struct q35_block 
     }
 }
 
-/* Correlations between weights and decoded values, per row. */
-struct fit {
-    double wq[ROWS];
-    int64_t qq[ROWS];
-};
-
 static void fit_tile(const struct q35_block_job *j, const struct q35_block *k, uint32_t t,
-                     struct fit *f)
+                     struct q35_fit *f)
 {
     uint32_t halves = j->pair ? 2 : 1, c, r, d;
     for (c = 0; c < Q35_TILE_CODES; c++) {
         int8_t q[16][2];
-        decode_column(j, k, c, q);
+        q35_block_decode_column(j, k, c, q);
         for (d = 0; d < halves; d++) {
             uint32_t at = t * j->tile_cols + c + 64 * d;
             const float *w = k->w + ROWS * (size_t)at;
@@ -211,17 +211,21 @@ static void fit_tile(const struct q35_block_job *j, const struct q35_block *k, u
 }
 
 static void encode_tile(const struct q35_block_job *j, struct q35_block *k, uint32_t t,
-                        struct fit *f)
+                        struct q35_fit *f)
 {
+    if (j->feedback) {
+        q35_block_feedback_tile(j, k, t, f);
+        return;
+    }
     load_tile(j, k, t);
     q35_search_tile(j->search, k->ring, k->x, k->code);
     fit_tile(j, k, t, f);
 }
 
 /* Squared error of a row once its scale is the least-squares one. */
-static double fitted_error(const struct fit *f, uint32_t r, double norm2)
+static double fitted_error(const struct q35_fit *f, uint32_t r, double norm2)
 {
-    return f->qq[r] > 0 ? norm2 - f->wq[r] * f->wq[r] / (double)f->qq[r] : norm2;
+    return f->qq[r] > 0 ? norm2 - f->wq[r] * f->wq[r] / f->qq[r] : norm2;
 }
 
 /* Sets sigma[r] to the factor of the row's RMS whose codes, on a sample of tiles, correlate best
@@ -234,7 +238,7 @@ static void search_sigma(const struct q35_block_job *j, struct q35_block *k, dou
     uint32_t f, r, i;
     memcpy(rms, sigma, sizeof(rms));
     for (f = 0; f < Q35_COUNT(factor); f++) {
-        struct fit fit = {{0}, {0}};
+        struct q35_fit fit = {{0}, {0}, {0}};
         double trial[ROWS];
         for (r = 0; r < ROWS; r++)
             trial[r] = rms[r] * factor[f];
@@ -253,7 +257,7 @@ static void search_sigma(const struct q35_block_job *j, struct q35_block *k, dou
 
 /* Encodes all tiles with the present scales. */
 static void encode_tiles(const struct q35_block_job *j, struct q35_block *k, uint8_t *tile,
-                         struct fit *f)
+                         struct q35_fit *f)
 {
     uint32_t t, c, r;
     memset(f, 0, sizeof(*f));
@@ -277,32 +281,66 @@ static void row_norms(const struct q35_block_job *j, struct q35_block *k)
         }
 }
 
+/* Adds up the errors of the codes in k->q with final scales: of weights, not of outputs. */
+static void weight_errors(const struct q35_block_job *j, const struct q35_block *k,
+                          const float scale[16], double error[16])
+{
+    uint32_t s, r;
+    memset(error, 0, sizeof(*error) * ROWS);
+    for (s = 0; s < j->cols_padded; s++) {
+        uint32_t at = q35_feedback_column(s, j->feedback->halves);
+        for (r = 0; r < ROWS && at < j->used_cols; r++) {
+            double e = (double)k->w[(size_t)at * ROWS + r] -
+                       (double)scale[r] * (double)k->q[(size_t)s * ROWS + r];
+            error[r] += e * e;
+        }
+    }
+}
+
+/* The scales that fit best to the codes just found. */
+static void refit(const struct q35_block_job *j, const struct q35_block *k, const struct q35_fit *f,
+                  double *sigma)
+{
+    uint32_t r;
+    for (r = 0; r < ROWS; r++) {
+        sigma[r] = 0;
+        if (f->qq[r] > 0 && k->scale[r] > 0 && f->wq[r] > 0)
+            sigma[r] = f->wq[r] / f->qq[r] * (double)j->unit;
+    }
+}
+
 void q35_block_encode(const struct q35_block_job *j, struct q35_block *k, uint8_t *tiles,
-                      float scales[16], double *error2, double *norm2)
+                      float scales[16], struct q35_block_sums *sums)
 {
     uint32_t rounds = j->effort >= Q35_EFFORT_HIGH ? 2 : 1, i, r;
     double sigma[ROWS], error[ROWS];
-    struct fit f;
+    float final[ROWS];
+    struct q35_fit f;
     row_norms(j, k);
     for (r = 0; r < ROWS; r++)
         sigma[r] = sqrt(k->norm2[r] / j->used_cols);
     /* Rotated rows are Gaussian, as the tables expect: a search would only fit the sample. */
-    if (j->effort >= Q35_EFFORT_DEFAULT && !j->rot_block)
+    if (j->effort >= Q35_EFFORT_DEFAULT && !j->rot_block && !j->feedback)
         search_sigma(j, k, sigma);
     for (i = 0; i < rounds; i++) {
         set_scales(k, sigma, j->unit);
         encode_tiles(j, k, tiles, &f);
-        for (r = 0; r < ROWS; r++) {
-            sigma[r] = 0;
-            if (f.qq[r] > 0 && k->scale[r] > 0 && f.wq[r] > 0)
-                sigma[r] = f.wq[r] / (double)f.qq[r] * (double)j->unit;
-            error[r] = fitted_error(&f, r, k->norm2[r]);
-        }
+        refit(j, k, &f, sigma);
     }
     for (r = 0; r < ROWS; r++) {
+        final[r] = (float)(sigma[r] / (double)j->unit);
+        error[r] = fitted_error(&f, r, k->norm2[r]);
+    }
+    if (j->feedback)
+        weight_errors(j, k, final, error);
+    for (r = 0; r < ROWS; r++) {
         uint32_t block = j->rot_block ? j->rot_block : 1; /* what Hadamard blocks multiply by */
-        scales[r] = (float)(sigma[r] / (double)j->unit) / (float)block;
-        *error2 += error[r] / block;
-        *norm2 += k->norm2[r] / block;
+        scales[r] = final[r] / (float)block;
+        sums->error2 += error[r] / block;
+        sums->norm2 += k->norm2[r] / block;
+        if (j->feedback) {
+            sums->output2 += f.ww[r] / block;
+            sums->output_error2 += fitted_error(&f, r, f.ww[r]) / block;
+        }
     }
 }

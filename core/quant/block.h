@@ -19,7 +19,14 @@ struct q35_block_job {
     uint64_t rot_seed;
     uint32_t effort;
     bool pair;
-    float unit; /* table units per standard deviation */
+    float unit;                          /* table units per standard deviation */
+    const struct q35_feedback *feedback; /* or NULL */
+};
+
+/* Squared errors and norms of a block's rows, in units of the original matrix. */
+struct q35_block_sums {
+    double error2, norm2;
+    double output_error2, output2; /* with feedback */
 };
 
 /* Buffers of one thread. */
@@ -31,6 +38,9 @@ struct q35_block {
     float inv[16], scale[16]; /* search units per weight; weight per table unit */
     double norm2[16];         /* of the rows of w */
     struct q35_ring *ring;
+    /* With feedback, by steps: */
+    float *e, *q; /* [cols_padded][16]: errors and decoded values (weight and table units) */
+    float ahead[2][2][16]; /* sums over e and q for the code column that comes next: [e, q][d][r] */
 };
 
 /* Fills a job for p's scheme. *search is allocated: release with q35_block_job_fini(). */
@@ -46,9 +56,33 @@ void q35_block_destroy(struct q35_block *k);
 enum q35_status q35_block_load(const struct q35_block_job *j, struct q35_block *k, uint32_t b,
                                q35_rows_fn read, void *read_ctx, struct q35_error *err);
 
-/* Encodes the loaded block: tiles [tiles][896] and 16 scales, as stored. Adds the squared error and
- * norm of its rows, in units of the original matrix. */
+/* Encodes the loaded block: tiles [tiles][896] and 16 scales, as stored. Adds to *sums. */
 void q35_block_encode(const struct q35_block_job *j, struct q35_block *k, uint8_t *tiles,
-                      float scales[16], double *error2, double *norm2);
+                      float scales[16], struct q35_block_sums *sums);
+
+/* ---- shared with block_feedback.c ---- */
+
+/* Correlations between weights and decoded values, per row: of the values themselves or, with
+ * feedback, of what they do to the outputs. */
+struct q35_fit {
+    double wq[16], qq[16], ww[16];
+};
+
+/* v in search units. */
+static inline int16_t q35_block_quantize(float v)
+{
+    v = v > Q35_SEARCH_X_MAX ? Q35_SEARCH_X_MAX : v;
+    v = v < -Q35_SEARCH_X_MAX ? -Q35_SEARCH_X_MAX : v;
+    return (int16_t)(int32_t)(v < 0 ? v - 0.5f : v + 0.5f);
+}
+
+/* The decoded values q of column c of the tile in k->code: what the row scales multiply. */
+void q35_block_decode_column(const struct q35_block_job *j, const struct q35_block *k, uint32_t c,
+                             int8_t q[16][2]);
+
+/* Encodes tile t into k->code with the present scales, feeding errors forward. Tiles in ascending
+ * order. */
+void q35_block_feedback_tile(const struct q35_block_job *j, struct q35_block *k, uint32_t t,
+                             struct q35_fit *f);
 
 #endif

@@ -15,6 +15,7 @@
 #include "core/model/model.h"
 #include "core/model/roles.h"
 #include "core/model/source.h"
+#include "core/quant/calibrate.h"
 #include "core/quant/convert_meta.h"
 
 /* One tensor of the output. */
@@ -22,6 +23,7 @@ struct output {
     char name[Q35_TENSOR_NAME_MAX];
     struct q35_source_tensor from;
     uint32_t scheme; /* 0: stays F32 */
+    uint32_t role, layer;
     bool decoder;
     uint64_t bytes;
 };
@@ -29,6 +31,9 @@ struct output {
 struct convert {
     const struct q35_convert_params *p;
     struct q35_source *source;
+    struct q35_calibrate_params calibrate;
+    struct q35_calib *calib; /* or NULL */
+    uint32_t calibrated;     /* layers it has packed */
     struct q35_gguf_writer *writer;
     struct output *outputs;
     uint32_t count;
@@ -79,6 +84,8 @@ static enum q35_status add_output(struct convert *c, uint32_t role, uint32_t lay
         return Q35_OK; /* opening has checked that nothing needed is missing */
     q35_role_name(role, layer, o->name);
     o->decoder = r->per_layer;
+    o->role = role;
+    o->layer = layer;
     o->scheme = 0;
     o->bytes = 4ull * o->from.cols;
     if (r->rows != Q35_DIM_ONE) {
@@ -188,26 +195,74 @@ static void rows_progress(void *ctx, uint32_t rows_done)
                        c->weights_total);
 }
 
-static enum q35_status pack(struct convert *c, const struct output *o, uint8_t *blob)
+static struct q35_encode_params encode_params(const struct convert *c)
 {
     struct q35_encode_params e = Q35_ENCODE_PARAMS_INIT;
-    struct q35_encode_stats stats = {0, 0};
-    enum q35_status st;
-    e.scheme = o->scheme;
     e.rotate = c->p->rotate;
     e.rot_seed = c->p->rot_seed;
     e.threads = c->p->threads;
     e.effort = c->p->effort;
+    return e;
+}
+
+static void packed(struct convert *c, const struct output *o, const struct q35_encode_stats *s)
+{
+    c->weights_done += (uint64_t)o->from.rows * o->from.cols;
+    c->error2 += s->error2;
+    c->weight2 += s->weight2;
+    if (c->p->tensor)
+        c->p->tensor(c->p->ctx, o->name, o->scheme, q35_encode_rmse(s),
+                     s->output2 > 0 ? sqrt(s->output_error2 / s->output2) : 0);
+}
+
+static enum q35_status pack(struct convert *c, const struct output *o, uint8_t *blob)
+{
+    struct q35_encode_params e = encode_params(c);
+    struct q35_encode_stats stats = {0};
+    enum q35_status st;
+    e.scheme = o->scheme;
     e.progress = rows_progress;
     e.progress_ctx = c;
     st = q35_encode_matrix(&e, o->from.rows, o->from.cols, read_rows, c, blob, &stats, c->err);
-    if (st != Q35_OK)
-        return st;
-    c->weights_done += (uint64_t)o->from.rows * o->from.cols;
-    c->error2 += stats.error2;
-    c->weight2 += stats.weight2;
-    if (c->p->tensor)
-        c->p->tensor(c->p->ctx, o->name, o->scheme, q35_encode_rmse(&stats));
+    if (st == Q35_OK)
+        packed(c, o, &stats);
+    return st;
+}
+
+static void layer_progress(void *ctx, uint32_t role, uint32_t rows)
+{
+    struct convert *c = ctx;
+    const struct output *o = c->now;
+    uint64_t done = c->weights_done;
+    for (; o < c->outputs + c->count && o->decoder && o->layer == c->now->layer; o++) {
+        if (o->role == role)
+            done += (uint64_t)(rows < o->from.rows ? rows : o->from.rows) * o->from.cols;
+        else if (o->scheme && o->role < role)
+            done += (uint64_t)o->from.rows * o->from.cols;
+    }
+    if (c->p->progress)
+        c->p->progress(c->p->ctx, done, c->weights_total);
+}
+
+/* Packs the layer of output i, the first of its layer. */
+static enum q35_status calibrate_layer(struct convert *c, uint32_t i)
+{
+    uint32_t schemes[Q35_ROLE_INFO_COUNT] = {0}, layer = c->outputs[i].layer;
+    for (; i < c->count && c->outputs[i].decoder && c->outputs[i].layer == layer; i++)
+        schemes[c->outputs[i].role] = c->outputs[i].scheme;
+    c->calibrated++;
+    return q35_calib_layer(c->calib, layer, schemes, layer_progress, c, c->err);
+}
+
+/* Tensor o of a calibrated layer. */
+static enum q35_status take(struct convert *c, const struct output *o, uint8_t *data)
+{
+    const struct q35_calib_tensor *t = q35_calib_tensor(c->calib, o->role);
+    if (!t->blob && !t->vector)
+        return q35_source_rows(&o->from, 0, 1, (float *)(void *)data, c->err);
+    memcpy(data, o->scheme ? (const void *)t->blob : t->vector, (size_t)o->bytes);
+    if (o->scheme)
+        packed(c, o, &t->stats);
     return Q35_OK;
 }
 
@@ -223,7 +278,11 @@ static enum q35_status write_output(struct convert *c, uint32_t i)
                         (unsigned long long)o->bytes, o->name);
     if (cancelled(c))
         st = q35_fail(c->err, Q35_E_CANCELLED, "the conversion was cancelled");
-    else if (o->scheme)
+    else if (c->calib && o->decoder) {
+        st = o->layer == c->calibrated ? calibrate_layer(c, i) : Q35_OK;
+        if (st == Q35_OK)
+            st = take(c, o, data);
+    } else if (o->scheme)
         st = pack(c, o, data);
     else
         st = q35_source_rows(&o->from, 0, 1, (float *)data, c->err);
@@ -285,6 +344,23 @@ static enum q35_status check_target(const char *in, const char *out, struct q35_
                 : Q35_OK;
 }
 
+static enum q35_status begin_calibration(struct convert *c)
+{
+    const struct q35_convert_params *p = c->p;
+    c->calibrate = (struct q35_calibrate_params){
+        .text = p->calibrate,
+        .tokens = p->calibrate_tokens,
+        .feedback = p->feedback,
+        .awq = p->awq,
+        .propagate = p->propagate,
+        .correct = p->correct,
+        .damp = (double)p->damp,
+        .encode = encode_params(c),
+        .cancel = p->cancel,
+    };
+    return q35_calib_create(&c->calib, c->source, &c->calibrate, c->err);
+}
+
 static enum q35_status run(struct convert *c, const char *in, const char *out)
 {
     uint32_t i;
@@ -293,6 +369,8 @@ static enum q35_status run(struct convert *c, const char *in, const char *out)
         st = q35_source_open(&c->source, in, c->err);
     if (st == Q35_OK)
         st = list_outputs(c);
+    if (st == Q35_OK && c->p->calibrate)
+        st = begin_calibration(c);
     if (st == Q35_OK)
         st = q35_gguf_writer_create(&c->writer, out, c->err);
     if (st == Q35_OK)
@@ -317,6 +395,7 @@ enum q35_status q35_convert(const char *in, const char *out, const struct q35_co
     st = run(&c, in, out);
     if (st == Q35_OK && stats)
         fill_stats(&c, stats);
+    q35_calib_destroy(c.calib);
     q35_gguf_writer_destroy(c.writer);
     q35_source_close(c.source);
     free(c.outputs);

@@ -18,20 +18,29 @@ struct q35_convert_params {
     /* "PATTERN=SCHEME,...": fnmatch patterns of GGUF tensor names, the first that fits decides;
      * other matrices get `scheme`, embedding and head "single". May be NULL. */
     const char *tensor_types;
+    /* NULL: rounding alone. A text file: decoder layers are packed as calibrate.h says, with these
+     * switches. */
+    const char *calibrate;
+    uint32_t calibrate_tokens;
+    bool feedback, awq, propagate;
+    float correct, damp;
     /* Weights done of all weights, after each tensor and often between; any thread, never two at
      * once. May be NULL. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
-    /* Each packed tensor when it is done: relative RMSE. May be NULL. */
-    void (*tensor)(void *ctx, const char *name, uint32_t scheme, double rmse);
+    /* Each packed tensor when it is done: relative RMSE of its weights and, if calibrated with
+     * feedback, of its outputs (else 0). May be NULL. */
+    void (*tensor)(void *ctx, const char *name, uint32_t scheme, double rmse, double output_rmse);
     void *ctx;
     const atomic_bool
         *cancel; /* set it from anywhere, a signal handler too: CANCELLED. May be NULL */
 };
 
-/* {TRELLIS, rotate, seed 1, all threads, DEFAULT effort} */
+/* {TRELLIS, rotate, seed 1, all threads, DEFAULT effort}; no calibration, all its switches on. */
 #define Q35_CONVERT_PARAMS_INIT                                                                    \
     {                                                                                              \
-        .scheme = Q35_SCHEME_TRELLIS, .rotate = true, .rot_seed = 1, .effort = Q35_EFFORT_DEFAULT  \
+        .scheme = Q35_SCHEME_TRELLIS, .rotate = true, .rot_seed = 1, .effort = Q35_EFFORT_DEFAULT, \
+        .calibrate_tokens = 32768, .feedback = true, .awq = true, .propagate = true, .correct = 1, \
+        .damp = 0.01f,                                                                             \
     }
 
 struct q35_convert_stats {

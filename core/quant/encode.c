@@ -21,8 +21,8 @@ struct work {
     q35_rows_fn read;
     void *read_ctx;
     uint8_t *blob;
-    double *error2, *norm2; /* [blocks] */
-    atomic_uint next;       /* block to take */
+    struct q35_block_sums *sums; /* [blocks] */
+    atomic_uint next;            /* block to take */
     atomic_bool stop;
     pthread_mutex_t lock; /* of what follows */
     uint32_t rows_done;
@@ -44,7 +44,7 @@ static enum q35_status encode_block(struct work *w, struct q35_block *k, uint32_
     enum q35_status st = q35_block_load(&w->job, k, b, w->read, w->read_ctx, err);
     if (st != Q35_OK)
         return st;
-    q35_block_encode(&w->job, k, tiles, scales, &w->error2[b], &w->norm2[b]);
+    q35_block_encode(&w->job, k, tiles, scales, &w->sums[b]);
     memcpy(w->blob + Q35_BLOB_TABLES + sizeof(scales) * (uint64_t)b, scales, sizeof(scales));
     return Q35_OK;
 }
@@ -122,24 +122,25 @@ enum q35_status q35_encode_matrix(const struct q35_encode_params *p, uint32_t ro
     if (st != Q35_OK)
         return st;
     w.blocks = q35_pad_rows(rows) / ROWS;
-    w.error2 = calloc(2 * (size_t)w.blocks, sizeof(double));
-    if (!w.error2) {
+    w.sums = calloc(w.blocks, sizeof(*w.sums));
+    if (!w.sums) {
         q35_block_job_fini(&w.job);
         return q35_fail(err, Q35_E_NOMEM, "no memory to encode a matrix");
     }
-    w.norm2 = w.error2 + w.blocks;
     memcpy(blob, w.job.tables, sizeof(*w.job.tables));
     memset(blob + q35_blob_bytes(p->scheme, rows, cols) - Q35_BLOB_TAIL, 0, Q35_BLOB_TAIL);
     run(&w);
     if (stats) {
         memset(stats, 0, sizeof(*stats));
         for (b = 0; b < w.blocks; b++) { /* in this order whoever computed them */
-            stats->error2 += w.error2[b];
-            stats->weight2 += w.norm2[b];
+            stats->error2 += w.sums[b].error2;
+            stats->weight2 += w.sums[b].norm2;
+            stats->output_error2 += w.sums[b].output_error2;
+            stats->output2 += w.sums[b].output2;
         }
     }
     q35_block_job_fini(&w.job);
-    free(w.error2);
+    free(w.sums);
     pthread_mutex_destroy(&w.lock);
     if (w.status != Q35_OK && err)
         *err = w.err;

@@ -11,6 +11,8 @@
 #include "core/base/base.h"
 #include "q35/format.h"
 
+struct q35_feedback;
+
 /* How hard to look. Each level includes the ones below it. */
 enum q35_effort {
     /* trellis2 keeps 100, 400 and 1000 states */
@@ -30,6 +32,9 @@ struct q35_encode_params {
      * rows_done grows to the padded number of rows. */
     void (*progress)(void *ctx, uint32_t rows_done);
     void *progress_ctx;
+    /* NULL, or how errors feed into later columns: feedback.h, made for the same columns, rotation
+     * and number of weights a code stands for. Borrowed */
+    const struct q35_feedback *feedback;
     const char *kernels; /* NULL, or one of q35_search_kernels_get(): "c", "avx2", "avx512" */
 };
 
@@ -42,6 +47,8 @@ struct q35_encode_params {
 struct q35_encode_stats {
     double error2;  /* sum of squared differences to the input (in rotated coordinates) */
     double weight2; /* sum of squared weights */
+    /* With feedback: the same of the outputs, up to a common factor; else 0. */
+    double output_error2, output2;
 };
 
 /* sqrt(error2 / weight2); 0 for a zero matrix. */

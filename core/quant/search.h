@@ -87,6 +87,14 @@ void q35_search_tile(const struct q35_search *s, struct q35_ring *ring, int16_t 
 void q35_search_ring(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
                      uint8_t code[64][16]);
 
+/* The ring column by column, for feedback between columns: begin with what is known of all of x,
+ * which decides the codes before column 0 (put into code[63][14] and [15]); then each column in
+ * turn, from x[j] and, to end it well, the first rows of x[j + 1] as far as they are known. */
+void q35_ring_begin(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
+                    uint8_t code[64][16]);
+void q35_ring_column(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
+                     uint32_t j, uint8_t code[64][16]);
+
 /* x[16][2]: the column pair down the rows (second value 0 for single schemes). code[16]: out. Not
  * for rings. */
 void q35_search_column(const struct q35_search *s, int16_t x[16][2], uint8_t code[16]);

@@ -12,6 +12,7 @@
 #include "core/quant/search.h"
 
 #define CODES 1024u
+#define AHEAD 8u /* rows of the next column that help to end a column */
 #define WARM 24u /* codes before and after the seam that decide the state there */
 #define STEPS (CODES + 2 * WARM)
 #define ANY 128u /* no code is prescribed */
@@ -36,10 +37,12 @@ struct trail {
 struct q35_ring {
     struct states pool[2], *now, *next; /* before and after the present step */
     struct trail trail[STEPS];
-    uint32_t cap;    /* states of a step at most */
-    int16_t collect; /* states this much above the best are not collected */
-    uint8_t *pp;     /* [STEPS][cap] */
-    int16_t *trans;  /* [STEPS][cap] */
+    uint32_t cap;             /* states of a step at most */
+    int16_t collect;          /* states this much above the best are not collected */
+    uint8_t *pp;              /* [STEPS][cap] */
+    int16_t *trans;           /* [STEPS][cap] */
+    uint32_t seam_p, seam_pp; /* column by column: the codes before the tile's first */
+    uint32_t at_p, at_pp;     /* and before the next column's first */
 };
 
 struct q35_ring *q35_ring_create(uint32_t beam)
@@ -192,11 +195,34 @@ static void back(const struct q35_search *s, const struct q35_ring *g, uint32_t 
     *p = pp[best];
 }
 
+/* The first state of least cost. */
+static void best_state(const struct q35_ring *g, uint32_t *p, uint32_t *pp)
+{
+    uint32_t i, t;
+    *p = *pp = 0;
+    for (i = 128; i-- > 0;)
+        for (t = g->now->count[i]; t-- > 0;)
+            if (g->now->cost[i][t] == g->now->low) {
+                *p = i;
+                *pp = g->now->pp[i][t];
+            }
+}
+
+/* A search that begins with one state. */
+static void start_at(struct q35_ring *g, uint32_t p, uint32_t pp)
+{
+    memset(g->now->count, 0, sizeof(g->now->count));
+    g->now->count[p] = 1;
+    g->now->pp[p][0] = (uint8_t)pp;
+    g->now->cost[p][0] = g->now->low = 0;
+    g->collect = COLLECT_START;
+}
+
 /* The state at the seam, before code 0: from a pass over the codes around it. */
 static void find_seam(const struct q35_search *s, struct q35_ring *g, int16_t (*x)[2], uint32_t *p,
                       uint32_t *pp)
 {
-    uint32_t t, c = 0, i;
+    uint32_t t, c, i;
     for (i = 0; i < 128; i++) { /* a start from some states of all kinds */
         g->now->count[i] = 2;
         for (t = 0; t < 2; t++) {
@@ -210,13 +236,7 @@ static void find_seam(const struct q35_search *s, struct q35_ring *g, int16_t (*
         step(s, g, t, x[(CODES - WARM + t) % CODES], ANY);
         swap(g);
     }
-    *p = *pp = 0;
-    for (i = 128; i-- > 0;)
-        for (t = g->now->count[i]; t-- > 0;)
-            if (g->now->cost[i][t] == g->now->low) {
-                c = i;
-                *p = g->now->pp[i][t];
-            }
+    best_state(g, &c, p);
     for (t = 2 * WARM; t-- > WARM;)
         back(s, g, t, &c, p);
     *pp = *p;
@@ -230,11 +250,7 @@ void q35_search_ring(const struct q35_search *s, struct q35_ring *g, int16_t x[6
     uint8_t *out = code[0];
     uint32_t p, pp, t, c;
     find_seam(s, g, line, &p, &pp);
-    memset(g->now->count, 0, sizeof(g->now->count));
-    g->now->count[p] = 1;
-    g->now->pp[p][0] = (uint8_t)pp;
-    g->now->cost[p][0] = g->now->low = 0;
-    g->collect = COLLECT_START;
+    start_at(g, p, pp);
     for (t = 0; t < CODES; t++) {
         step(s, g, t, line[t], t == CODES - 2 ? pp : t == CODES - 1 ? p : ANY);
         swap(g);
@@ -245,4 +261,34 @@ void q35_search_ring(const struct q35_search *s, struct q35_ring *g, int16_t x[6
         out[t] = (uint8_t)c;
         back(s, g, t, &c, &p);
     }
+}
+
+void q35_ring_begin(const struct q35_search *s, struct q35_ring *g, int16_t x[64][16][2],
+                    uint8_t code[64][16])
+{
+    find_seam(s, g, x[0], &g->seam_p, &g->seam_pp);
+    g->at_p = g->seam_p;
+    g->at_pp = g->seam_pp;
+    code[63][15] = (uint8_t)g->seam_p;
+    code[63][14] = (uint8_t)g->seam_pp;
+}
+
+void q35_ring_column(const struct q35_search *s, struct q35_ring *g, int16_t x[64][16][2],
+                     uint32_t j, uint8_t code[64][16])
+{
+    int16_t(*line)[2] = x[j];
+    uint32_t last = j == 63, steps = last ? 16 : 16 + AHEAD, t, c, p;
+    start_at(g, g->at_p, g->at_pp);
+    for (t = 0; t < steps; t++) {
+        step(s, g, t, line[t], last && t == 14 ? g->seam_pp : last && t == 15 ? g->seam_p : ANY);
+        swap(g);
+    }
+    best_state(g, &c, &p);
+    for (t = steps; t-- > 0;) {
+        if (t < 16)
+            code[j][t] = (uint8_t)c;
+        back(s, g, t, &c, &p);
+    }
+    g->at_p = code[j][15];
+    g->at_pp = code[j][14];
 }

@@ -18,6 +18,14 @@ static const struct cli_option options[] = {
     {0, "effort", "N", "how hard the search looks: 0, 1 or 2 [1]"},
     {0, "tensor-type", "LIST",
      "PATTERN=SCHEME,... for tensors by GGUF name, first match; 'single' is 7 bits"},
+    {0, "calibrate", "TEXT",
+     "pack with the help of this text, layer by layer; all of the below on"},
+    {0, "calibrate-tokens", "N", "tokens of the text that are used at most [32768]"},
+    {0, "no-feedback", NULL, "calibrating: do not feed errors into later columns"},
+    {0, "no-awq", NULL, "calibrating: no activation-aware scales"},
+    {0, "no-propagate", NULL, "calibrating: inputs as in the float model, not the packed one"},
+    {0, "correct", "X", "calibrating: how far weights make up for changed inputs, 0 to 1 [1]"},
+    {0, "damp", "X", "calibrating: added to the inputs' moments, of their mean [0.01]"},
     {'t', "threads", "N", "worker threads [all]"},
     {'v', "verbose", NULL, "print the error of every tensor"},
     {0, "json", NULL, "print one JSON document instead of text"},
@@ -54,17 +62,20 @@ static void on_progress(void *ctx, uint64_t done, uint64_t total)
     cli_progress("converting", done, total);
 }
 
-static void on_tensor(void *ctx, const char *name, uint32_t scheme, double rmse)
+static void on_tensor(void *ctx, const char *name, uint32_t scheme, double rmse, double output_rmse)
 {
     struct job *j = ctx;
     if (j->tensors)
-        json_array_append_new(j->tensors,
-                              json_pack("{s:s, s:s, s:f}", "name", name, "scheme",
-                                        q35_scheme_name(scheme), "relative_rmse", rmse));
+        json_array_append_new(j->tensors, json_pack("{s:s, s:s, s:f, s:f}", "name", name, "scheme",
+                                                    q35_scheme_name(scheme), "relative_rmse", rmse,
+                                                    "output_rmse", output_rmse));
     if (!j->verbose || j->tensors)
         return;
     cli_progress("", 0, 0);
-    printf("%-28s %-8s %7.3f%%\n", name, q35_scheme_name(scheme), 100 * rmse);
+    printf("%-28s %-8s %7.3f%%", name, q35_scheme_name(scheme), 100 * rmse);
+    if (output_rmse > 0)
+        printf("  outputs %7.3f%%", 100 * output_rmse);
+    printf("\n");
 }
 
 static double bits(uint64_t bytes, uint64_t weights)
@@ -106,9 +117,15 @@ static int run(struct cli *cli)
     if (!p.scheme)
         return cli_usage(cli, "unknown scheme '%s'; there are trellis, vq2 and alt43", scheme);
     if (!cli_u64(cli, "seed", &p.rot_seed) || !cli_u32(cli, "effort", 0, 2, &p.effort) ||
-        !cli_u32(cli, "threads", 1, 1024, &p.threads))
+        !cli_u32(cli, "threads", 1, 1024, &p.threads) ||
+        !cli_u32(cli, "calibrate-tokens", 2, 1u << 30, &p.calibrate_tokens) ||
+        !cli_f32(cli, "correct", 0, 1, &p.correct) || !cli_f32(cli, "damp", 1e-6f, 10, &p.damp))
         return CLI_USAGE;
     p.rotate = !cli_flag(cli, "no-rotate");
+    p.calibrate = cli_value(cli, "calibrate");
+    p.feedback = !cli_flag(cli, "no-feedback");
+    p.awq = !cli_flag(cli, "no-awq");
+    p.propagate = !cli_flag(cli, "no-propagate");
     p.tensor_types = cli_value(cli, "tensor-type");
     p.progress = on_progress;
     p.tensor = on_tensor;

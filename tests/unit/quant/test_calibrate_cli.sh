@@ -1,0 +1,88 @@
+#!/bin/sh
+# SPDX-FileCopyrightText: 2026 The q35 authors
+# SPDX-License-Identifier: MIT
+# usage: test_calibrate_cli.sh Q35 MAKE_FIXTURE: convert --calibrate and perplexity from outside.
+set -u
+q35=$1
+make=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+fail() { echo "FAIL: $*"; exit 1; }
+files() { ls -A "$dir" | tr '\n' ' '; }
+
+"$make" small none "$dir/in.gguf" || fail "no fixture"
+python3 - "$dir" <<'PY' || fail "no texts"
+import random, sys
+r = random.Random(1)
+words = ["".join(r.choice("abcdefghij") for _ in range(r.randint(2, 6))) for _ in range(40)]
+for name in "calibrate", "evaluate":
+    with open("%s/%s.txt" % (sys.argv[1], name), "w") as f:
+        f.write(" ".join(r.choice(words) for _ in range(500)))
+PY
+convert() { # output, options
+    out=$dir/$1
+    shift
+    "$q35" convert "$dir/in.gguf" -o "$out" "$@" >"$dir/log" 2>&1 ||
+        fail "convert $*: $(cat "$dir/log")"
+}
+calibrate="--calibrate $dir/calibrate.txt"
+
+# The same file at any number of threads, whatever is switched off; each switch matters.
+convert all.q35.gguf $calibrate --threads 1
+for options in "" --no-feedback --no-awq --no-propagate "--correct 0" "--damp 0.1" \
+    "--calibrate-tokens 300" "--seed 2" "--scheme trellis2 --effort 0" "--scheme vq2 --no-rotate"; do
+    convert a.q35.gguf $calibrate $options --threads 1
+    convert b.q35.gguf $calibrate $options --threads 3
+    cmp -s "$dir/a.q35.gguf" "$dir/b.q35.gguf" || fail "threads matter with $options"
+    cmp -s "$dir/a.q35.gguf" "$dir/all.q35.gguf"
+    [ $? -eq "$([ -z "$options" ] && echo 0 || echo 1)" ] || fail "'$options' and the default"
+done
+"$q35" inspect "$dir/b.q35.gguf" --verify >/dev/null || fail "inspect"
+
+# It serves its purpose: closer to the float model than rounding alone.
+kl() { # model
+    "$q35" perplexity -m "$dir/$1" -f "$dir/evaluate.txt" --kl "$dir/in.gguf" --json >"$dir/json" ||
+        fail "perplexity of $1"
+    python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["kl_divergence"])' "$dir/json"
+}
+convert round.q35.gguf
+python3 -c 'import sys; a, b = map(float, sys.argv[1:]); sys.exit(not 0 < a < 0.8 * b)' \
+    "$(kl all.q35.gguf)" "$(kl round.q35.gguf)" || fail "KL $(kl all.q35.gguf), rounding $(kl round.q35.gguf)"
+
+# What perplexity prints agrees with itself: a model is at no distance from itself, and windows of
+# any context score every token once.
+"$q35" perplexity -m "$dir/in.gguf" -f "$dir/evaluate.txt" --kl "$dir/in.gguf" --json >"$dir/json" ||
+    fail "perplexity of a float model"
+"$q35" perplexity -m "$dir/in.gguf" -f "$dir/evaluate.txt" --context 32 --stride 8 --json \
+    --max-tokens 100 >"$dir/json2" || fail "perplexity with a stride"
+python3 - "$dir/json" "$dir/json2" <<'PY' || fail "perplexity --json: $(cat "$dir/json" "$dir/json2")"
+import json, math, sys
+d, s = (json.load(open(f)) for f in sys.argv[1:])
+assert d["scheme"] == "float" and d["kl_divergence"] == 0 and d["kl_max"] == 0, d
+assert d["top1_agreement"] == 1 and abs(d["perplexity"] - math.exp(d["nll"])) < 1e-6 * d["perplexity"], d
+assert s["tokens"] == 100 and s["context"] == 32 and s["stride"] == 8, s
+assert s["windows"] == 1 + math.ceil((100 - 31) / 8), s
+PY
+refused() { # text, command
+    text=$1
+    shift
+    "$q35" "$@" >"$dir/log" 2>&1 && fail "accepted: $*"
+    grep -q -e "$text" "$dir/log" || fail "$*: $(cat "$dir/log")"
+}
+refused 'a model and a text are needed' perplexity -m "$dir/in.gguf"
+refused 'No such file' perplexity -m "$dir/in.gguf" -f "$dir/absent.txt"
+
+: >"$dir/empty.txt"
+refused 'is empty' perplexity -m "$dir/in.gguf" -f "$dir/empty.txt"
+
+# Failures leave nothing behind.
+rm -f "$dir/json" "$dir/json2" "$dir/a.q35.gguf"
+before=$(files)
+refused 'is empty' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --calibrate "$dir/empty.txt"
+refused 'No such file' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --calibrate "$dir/absent.txt"
+refused 'damp' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --damp -1
+(ulimit -f 100 && "$q35" convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate >"$dir/log" 2>&1) &&
+    fail "no room"
+grep -q 'File too large' "$dir/log" || fail "no room: $(cat "$dir/log")"
+[ "$(files)" = "$before" ] || fail "left: $(files), not $before"
+echo PASS
