@@ -13,6 +13,7 @@
 
 #include "q35/arith.h"
 #include "soft.h"
+#include "soft_layer.h"
 
 /* Bytes up to the end of a field: what the first writer of a struct filled. */
 #define SOFT_UP_TO(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
@@ -110,11 +111,6 @@ struct soft_layer {
     uint64_t kv_offset;                     /* of its part of a page, in values */
 };
 
-/* Widths that decide about scratch: maxima over layers. */
-struct soft_dims {
-    uint64_t d_model, q_dim, kv_dim, d_ffn, rope_dim, cols_padded;
-};
-
 struct q35_weights {
     struct soft_object object;
     struct soft_layer *layers;
@@ -164,15 +160,6 @@ void soft_timeline_fini(struct soft_timeline *t);
 enum q35_status soft_timeline_check(struct soft_timeline *t, uint64_t value, struct q35_error *err);
 void soft_timeline_complete(struct soft_timeline *t, uint64_t value, const struct q35_error *err);
 bool soft_timeline_cancelled(struct soft_timeline *t, uint64_t value);
-
-/* soft_layer.c: copies what the writer of *in knows; then checks shapes and roles.
- * tensors[Q35_ROLE_COUNT] receives the descriptors by role, bytes 0 where absent. */
-enum q35_status soft_layer_read(const struct q35_layer *in, struct q35_layer *out,
-                                struct q35_tensor_desc *tensors, struct q35_error *err);
-void soft_dims_add(struct soft_dims *dims, const struct q35_layer *l,
-                   const struct q35_tensor_desc *tensors);
-uint64_t soft_layer_kv_values(const struct q35_layer *l);
-const char *soft_role_name(uint32_t role);
 
 /* soft_exec.c */
 uint64_t soft_scratch_bytes(const struct soft_dims *dims, uint32_t n_tokens);

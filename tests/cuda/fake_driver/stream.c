@@ -1,0 +1,447 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* Streams: queues that run as late as the rules allow. Events, transfers, kernels, graphs. */
+
+#include "fake.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "emu.h"
+
+void fake_ops_free(struct fake_op *ops)
+{
+    while (ops) {
+        struct fake_op *next = ops->next;
+        free(ops);
+        ops = next;
+    }
+}
+
+cu_result fake_enqueue(cu_stream s, const struct fake_op *op)
+{
+    struct fake_op *own;
+    cu_result code;
+    cu_ctx ctx = fake_current(&code);
+    if (code)
+        return code;
+    if (!s)
+        fake_die("work on the default stream, which waits for everything");
+    if (s->ctx != ctx)
+        fake_die("a stream of another context");
+    own = malloc(sizeof(*own));
+    if (!own)
+        return CU_ERROR_OUT_OF_MEMORY;
+    *own = *op;
+    own->next = NULL;
+    if (s->capturing) {
+        *s->captured_tail = own;
+        s->captured_tail = &own->next;
+    } else {
+        *s->tail = own;
+        s->tail = &own->next;
+    }
+    return CU_SUCCESS;
+}
+
+bool fake_in_use(cu_ctx ctx, const struct fake_memory *m)
+{
+    const struct cu_stream_object *s;
+    const struct fake_op *op;
+    for (s = fake.streams; s; s = s->next)
+        for (op = s->head; op; op = op->next) {
+            const uint8_t *to = op->to, *from = op->from, *end = m->data + m->bytes;
+            if (op->kind == OP_KERNEL && !m->pinned && s->ctx == ctx)
+                return true;
+            if ((op->kind == OP_COPY || op->kind == OP_SET) && to >= m->data && to < end)
+                return true;
+            if (op->kind == OP_COPY && from >= m->data && from < end)
+                return true;
+        }
+    return false;
+}
+
+static void run_kernel(cu_ctx ctx, struct fake_op *op)
+{
+    void *params[1] = {op->args};
+    bool dead = fake_strikes(&fake.dead_at);
+    if (dead)
+        fake.dead[ctx->device] = true;
+    if (fake_strikes(&fake.lost_at) || dead) {
+        ctx->sticky = CU_ERROR_LAUNCH_FAILED;
+        return;
+    }
+    if (emu_launch(op->func->name, op->grid, op->block, op->shared, params)) {
+        fprintf(stderr, "fake_driver: %s: %s\n", op->func->name, emu_error());
+        ctx->sticky = CU_ERROR_ILLEGAL_ADDRESS;
+    }
+}
+
+/* One operation; the queue behind a wait stays until the event is reached. */
+static void run_one(cu_stream s)
+{
+    struct fake_op *op = s->head;
+    if (op->kind == OP_WAIT && op->event->reached < op->event_count) {
+        (void)fake_run(op->event->stream, 1);
+        if (op->event->reached < op->event_count && !op->event->ctx->sticky)
+            return;
+    }
+    s->head = op->next;
+    if (!s->head)
+        s->tail = &s->head;
+    if (op->kind == OP_COPY)
+        memmove(op->to, op->from, op->bytes);
+    else if (op->kind == OP_SET)
+        memset(op->to, op->value, op->bytes);
+    else if (op->kind == OP_KERNEL)
+        run_kernel(s->ctx, op);
+    else if (op->kind == OP_RECORD)
+        op->event->reached = op->event_count;
+    free(op);
+}
+
+cu_result fake_run(cu_stream s, uint64_t n)
+{
+    for (; n && s->head && !s->ctx->sticky; n--)
+        run_one(s);
+    return s->ctx->sticky;
+}
+
+cu_result fake_run_to(cu_event e)
+{
+    uint64_t goal = e->recorded;
+    while (e->reached < goal && !e->ctx->sticky) {
+        if (!e->stream->head)
+            fake_die("an event that its stream has lost");
+        run_one(e->stream);
+    }
+    return e->ctx->sticky;
+}
+
+/* ---- entry points --------------------------------------------------------------------------- */
+
+#define ENTER()                                                                                    \
+    cu_result code;                                                                                \
+    cu_ctx ctx;                                                                                    \
+    pthread_mutex_lock(&fake.lock);                                                                \
+    ctx = fake_current(&code);                                                                     \
+    (void)ctx
+#define LEAVE(result)                                                                              \
+    do {                                                                                           \
+        cu_result left = (result);                                                                 \
+        pthread_mutex_unlock(&fake.lock);                                                          \
+        return left;                                                                               \
+    } while (0)
+
+FAKE_API cu_result cuStreamCreate(cu_stream *out, unsigned flags);
+FAKE_API cu_result cuStreamCreate(cu_stream *out, unsigned flags)
+{
+    struct cu_stream_object *s;
+    ENTER();
+    if (code)
+        LEAVE(code);
+    if (flags != CU_STREAM_NON_BLOCKING)
+        fake_die("a stream that waits for the default stream");
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        LEAVE(CU_ERROR_OUT_OF_MEMORY);
+    s->ctx = ctx;
+    s->tail = &s->head;
+    s->next = fake.streams;
+    fake.streams = s;
+    ctx->live++;
+    *out = s;
+    LEAVE(CU_SUCCESS);
+}
+
+FAKE_API cu_result cuStreamDestroy_v2(cu_stream s);
+FAKE_API cu_result cuStreamDestroy_v2(cu_stream s)
+{
+    struct cu_stream_object **p;
+    ENTER();
+    if (s->ctx != ctx)
+        fake_die("destroyed a stream of another context");
+    if (s->head && !code)
+        fake_die("destroyed a stream with work in it");
+    for (p = &fake.streams; *p != s; p = &(*p)->next)
+        ;
+    *p = s->next;
+    fake_ops_free(s->head);
+    fake_ops_free(s->captured);
+    free(s);
+    ctx->live--;
+    LEAVE(code);
+}
+
+FAKE_API cu_result cuStreamSynchronize(cu_stream s);
+FAKE_API cu_result cuStreamSynchronize(cu_stream s)
+{
+    ENTER();
+    if (code)
+        LEAVE(code);
+    if (s->ctx != ctx || s->capturing)
+        fake_die("synchronised a stream of another context, or one that captures");
+    while (s->head && !code)
+        code = fake_run(s, 1);
+    LEAVE(s->ctx->sticky);
+}
+
+FAKE_API cu_result cuCtxSynchronize(void);
+FAKE_API cu_result cuCtxSynchronize(void)
+{
+    struct cu_stream_object *s;
+    ENTER();
+    for (s = fake.streams; s && !code; s = s->next)
+        while (s->ctx == ctx && s->head && !code)
+            code = fake_run(s, 1);
+    LEAVE(code);
+}
+
+FAKE_API cu_result cuEventCreate(cu_event *out, unsigned flags);
+FAKE_API cu_result cuEventCreate(cu_event *out, unsigned flags)
+{
+    struct cu_event_object *e;
+    ENTER();
+    (void)flags;
+    if (code)
+        LEAVE(code);
+    e = calloc(1, sizeof(*e));
+    if (!e)
+        LEAVE(CU_ERROR_OUT_OF_MEMORY);
+    e->ctx = ctx;
+    ctx->live++;
+    *out = e;
+    LEAVE(CU_SUCCESS);
+}
+
+static bool event_queued(cu_event e)
+{
+    const struct cu_stream_object *s;
+    const struct fake_op *op;
+    for (s = fake.streams; s; s = s->next)
+        for (op = s->head; op; op = op->next)
+            if (op->event == e)
+                return true;
+    return false;
+}
+
+FAKE_API cu_result cuEventDestroy_v2(cu_event e);
+FAKE_API cu_result cuEventDestroy_v2(cu_event e)
+{
+    ENTER();
+    if (e->ctx != ctx)
+        fake_die("destroyed an event of another context");
+    if (!code && event_queued(e)) /* the real driver would wait; we have no need to rely on it */
+        fake_die("destroyed an event that is still queued");
+    if (!event_queued(e))
+        free(e); /* of a lost context it may be named in a queue until the stream goes */
+    ctx->live--;
+    LEAVE(code);
+}
+
+FAKE_API cu_result cuEventRecord(cu_event e, cu_stream s);
+FAKE_API cu_result cuEventRecord(cu_event e, cu_stream s)
+{
+    struct fake_op op = {.kind = OP_RECORD, .event = e};
+    ENTER();
+    if (code)
+        LEAVE(code);
+    if (e->ctx != ctx || s->capturing)
+        fake_die("recorded an event of another context, or while capturing");
+    op.event_count = e->recorded + 1;
+    code = fake_enqueue(s, &op);
+    if (!code) {
+        e->recorded++;
+        e->stream = s;
+    }
+    LEAVE(code);
+}
+
+/* Asking makes time pass: some of the work gets done. */
+FAKE_API cu_result cuEventQuery(cu_event e);
+FAKE_API cu_result cuEventQuery(cu_event e)
+{
+    ENTER();
+    if (code)
+        LEAVE(code);
+    if (e->reached < e->recorded) {
+        fake.random = fake.random * 6364136223846793005u + 1442695040888963407u;
+        code = fake_run(e->stream, 1 + (fake.random >> 58));
+    }
+    LEAVE(code ? code : e->reached < e->recorded ? CU_ERROR_NOT_READY : CU_SUCCESS);
+}
+
+FAKE_API cu_result cuEventSynchronize(cu_event e);
+FAKE_API cu_result cuEventSynchronize(cu_event e)
+{
+    ENTER();
+    LEAVE(code ? code : fake_run_to(e));
+}
+
+FAKE_API cu_result cuStreamWaitEvent(cu_stream s, cu_event e, unsigned flags);
+FAKE_API cu_result cuStreamWaitEvent(cu_stream s, cu_event e, unsigned flags)
+{
+    struct fake_op op = {.kind = OP_WAIT, .event = e, .event_count = e->recorded};
+    ENTER();
+    (void)flags;
+    LEAVE(code ? code : fake_enqueue(s, &op));
+}
+
+static cu_result copy(void *to, const void *from, size_t bytes, cu_stream s)
+{
+    struct fake_op op = {.kind = OP_COPY, .to = to, .from = from, .bytes = bytes};
+    return fake_enqueue(s, &op);
+}
+
+FAKE_API cu_result cuMemcpyHtoDAsync_v2(cu_ptr to, const void *from, size_t bytes, cu_stream s);
+FAKE_API cu_result cuMemcpyHtoDAsync_v2(cu_ptr to, const void *from, size_t bytes, cu_stream s)
+{
+    ENTER();
+    if (code)
+        LEAVE(code);
+    fake_check_range((void *)(uintptr_t)to, bytes, false, ctx, "copy to the device");
+    fake_check_range(from, bytes, true, ctx, "copy from the host");
+    LEAVE(copy((void *)(uintptr_t)to, from, bytes, s));
+}
+
+FAKE_API cu_result cuMemcpyDtoHAsync_v2(void *to, cu_ptr from, size_t bytes, cu_stream s);
+FAKE_API cu_result cuMemcpyDtoHAsync_v2(void *to, cu_ptr from, size_t bytes, cu_stream s)
+{
+    ENTER();
+    if (code)
+        LEAVE(code);
+    fake_check_range((void *)(uintptr_t)from, bytes, false, ctx, "copy from the device");
+    fake_check_range(to, bytes, true, ctx, "copy to the host");
+    LEAVE(copy(to, (void *)(uintptr_t)from, bytes, s));
+}
+
+FAKE_API cu_result cuMemcpyDtoDAsync_v2(cu_ptr to, cu_ptr from, size_t bytes, cu_stream s);
+FAKE_API cu_result cuMemcpyDtoDAsync_v2(cu_ptr to, cu_ptr from, size_t bytes, cu_stream s)
+{
+    ENTER();
+    if (code)
+        LEAVE(code);
+    fake_check_range((void *)(uintptr_t)to, bytes, false, ctx, "copy on the device");
+    fake_check_range((void *)(uintptr_t)from, bytes, false, ctx, "copy on the device");
+    LEAVE(copy((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, s));
+}
+
+FAKE_API cu_result cuMemcpyPeerAsync(cu_ptr to, cu_ctx to_ctx, cu_ptr from, cu_ctx from_ctx,
+                                     size_t bytes, cu_stream s);
+FAKE_API cu_result cuMemcpyPeerAsync(cu_ptr to, cu_ctx to_ctx, cu_ptr from, cu_ctx from_ctx,
+                                     size_t bytes, cu_stream s)
+{
+    ENTER();
+    if (code)
+        LEAVE(code);
+    fake_check_context(to_ctx, "copy to another device");
+    fake_check_context(from_ctx, "copy from another device");
+    fake_check_range((void *)(uintptr_t)to, bytes, false, to_ctx, "copy to another device");
+    fake_check_range((void *)(uintptr_t)from, bytes, false, from_ctx, "copy from another device");
+    LEAVE(copy((void *)(uintptr_t)to, (void *)(uintptr_t)from, bytes, s));
+}
+
+FAKE_API cu_result cuMemsetD8Async(cu_ptr at, unsigned char value, size_t n, cu_stream s);
+FAKE_API cu_result cuMemsetD8Async(cu_ptr at, unsigned char value, size_t n, cu_stream s)
+{
+    struct fake_op op = {.kind = OP_SET, .to = (void *)(uintptr_t)at, .value = value, .bytes = n};
+    ENTER();
+    if (code)
+        LEAVE(code);
+    fake_check_range((void *)(uintptr_t)at, n, false, ctx, "filling memory");
+    LEAVE(fake_enqueue(s, &op));
+}
+
+/* ---- graphs --------------------------------------------------------------------------------- */
+
+FAKE_API cu_result cuStreamBeginCapture_v2(cu_stream s, int mode);
+FAKE_API cu_result cuStreamBeginCapture_v2(cu_stream s, int mode)
+{
+    ENTER();
+    (void)mode;
+    if (!code && fake.no_graphs)
+        code = CU_ERROR_NOT_SUPPORTED;
+    if (code)
+        LEAVE(code);
+    if (s->capturing)
+        fake_die("captured twice");
+    s->capturing = true;
+    s->captured = NULL;
+    s->captured_tail = &s->captured;
+    LEAVE(CU_SUCCESS);
+}
+
+FAKE_API cu_result cuStreamEndCapture(cu_stream s, cu_graph *out);
+FAKE_API cu_result cuStreamEndCapture(cu_stream s, cu_graph *out)
+{
+    struct cu_graph_object *g;
+    ENTER();
+    *out = NULL;
+    if (!s->capturing)
+        fake_die("ended a capture that was not begun");
+    s->capturing = false;
+    g = code ? NULL : calloc(1, sizeof(*g));
+    if (g) {
+        g->ctx = ctx;
+        g->ops = s->captured;
+        ctx->live++;
+    } else {
+        fake_ops_free(s->captured);
+    }
+    s->captured = NULL;
+    *out = g;
+    LEAVE(code ? code : g ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY);
+}
+
+FAKE_API cu_result cuGraphInstantiateWithFlags(cu_exec *out, cu_graph g, unsigned long long flags);
+FAKE_API cu_result cuGraphInstantiateWithFlags(cu_exec *out, cu_graph g, unsigned long long flags)
+{
+    struct cu_exec_object *e;
+    ENTER();
+    (void)flags;
+    e = code ? NULL : calloc(1, sizeof(*e));
+    if (!e)
+        LEAVE(code ? code : CU_ERROR_OUT_OF_MEMORY);
+    e->ctx = ctx;
+    e->ops = g->ops;
+    g->ops = NULL;
+    ctx->live++;
+    *out = e;
+    LEAVE(CU_SUCCESS);
+}
+
+FAKE_API cu_result cuGraphLaunch(cu_exec e, cu_stream s);
+FAKE_API cu_result cuGraphLaunch(cu_exec e, cu_stream s)
+{
+    const struct fake_op *op;
+    ENTER();
+    for (op = e->ops; op && !code; op = op->next)
+        code = fake_enqueue(s, op);
+    LEAVE(code);
+}
+
+FAKE_API cu_result cuGraphDestroy(cu_graph g);
+FAKE_API cu_result cuGraphDestroy(cu_graph g)
+{
+    ENTER();
+    if (g->ctx != ctx)
+        fake_die("destroyed a graph of another context");
+    fake_ops_free(g->ops);
+    free(g);
+    ctx->live--;
+    LEAVE(code);
+}
+
+FAKE_API cu_result cuGraphExecDestroy(cu_exec e);
+FAKE_API cu_result cuGraphExecDestroy(cu_exec e)
+{
+    ENTER();
+    if (e->ctx != ctx)
+        fake_die("destroyed a graph of another context");
+    fake_ops_free(e->ops);
+    free(e);
+    ctx->live--;
+    LEAVE(code);
+}
