@@ -29,7 +29,14 @@
 
 #include "q35/backend.h"
 
-/* name, struct of arguments, threads of a block at most */
+#define Q35_CU_FEW 16u         /* most tokens of matmul_few16 */
+#define Q35_CU_FEW_WARPS 16u   /* of one block of threads */
+#define Q35_CU_FEW_BLOCKS 32u  /* most row blocks in the span of one block of threads */
+#define Q35_CU_MANY_ROWS 128u  /* rows of one block of threads of matmul_many */
+#define Q35_CU_MANY_PITCH 144u /* bytes of a token's tile of activations in shared memory */
+#define Q35_CU_TABLE_BYTES 16384u
+
+/* name, struct of arguments */
 #define Q35_CU_KERNELS(X)                                                                          \
     X(repack, q35_cu_repack)                                                                       \
     X(hash, q35_cu_hash)                                                                           \
@@ -243,6 +250,8 @@ struct q35_cu_argmax {
     uint32_t vocab;
 };
 
+#ifndef Q35_CU_DEVICE /* the rules are the host's */
 #include "launch.h"
+#endif
 
 #endif

@@ -8,12 +8,6 @@
 
 #include "args.h"
 
-#define Q35_CU_FEW 16u        /* most tokens of matmul_few16 */
-#define Q35_CU_MANY_ROWS 128u /* rows of one block of matmul_many */
-#define Q35_CU_FEW_WARPS 16u
-#define Q35_CU_FEW_BLOCKS 32u /* most row blocks in the span of one block of matmul_few */
-#define Q35_CU_TABLE_BYTES 16384u
-
 #ifdef __cplusplus
 #define Q35_CU_HOST static inline
 #else
@@ -69,9 +63,15 @@ Q35_CU_HOST uint32_t q35_cu_chunk(uint32_t cols_padded, uint32_t rot_block)
     return rot_block > 4096u ? rot_block : 4096u;
 }
 
+/* Shared memory of a chunk: 8 words of padding after every 64. Beside it there are the signs. */
+Q35_CU_HOST uint64_t q35_cu_chunk_bytes(uint32_t chunk)
+{
+    return ((uint64_t)chunk + chunk / 8u) * 4u;
+}
+
 Q35_CU_HOST uint32_t q35_cu_in_shared(uint32_t chunk, const struct q35_cu_limits *lim)
 {
-    return (uint64_t)chunk * 4 + 1024 <= lim->shared_per_block;
+    return q35_cu_chunk_bytes(chunk) + 9216 <= lim->shared_per_block;
 }
 
 /* Floats of scratch for n tokens. */
@@ -93,7 +93,7 @@ Q35_CU_HOST uint32_t q35_cu_rotate_set(struct q35_cu_rotate *a, const struct q35
               : a->chunk >= 1024u ? 256u
                                   : 128u;
     out[0] = q35_cu_launch_of(Q35_CU_rotate, a->n_tokens, chunks, 1, threads,
-                              a->in_shared ? a->chunk * 4 : 0);
+                              a->in_shared ? (uint32_t)q35_cu_chunk_bytes(a->chunk) : 0);
     if (chunks == 1)
         return 1;
     out[1] =
@@ -139,7 +139,7 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_few_set(struct q35_cu_matmul *a,
 /* Shared memory of matmul_many: tables, two stages of decoded rows, two of activations. */
 Q35_CU_HOST uint32_t q35_cu_many_shared(uint32_t tokens)
 {
-    return Q35_CU_TABLE_BYTES + 2u * Q35_CU_MANY_ROWS * 128u + 2u * tokens * 144u;
+    return Q35_CU_TABLE_BYTES + 2u * Q35_CU_MANY_ROWS * 128u + 2u * tokens * Q35_CU_MANY_PITCH;
 }
 
 Q35_CU_HOST struct q35_cu_launch q35_cu_many_set(struct q35_cu_matmul *a,
@@ -207,11 +207,12 @@ Q35_CU_HOST uint32_t q35_cu_attn_wants_parts(const struct q35_cu_attn *a,
     return a->max_pages > 1u && ctas < 4u * (uint64_t)lim->sm_count;
 }
 
+/* q and probabilities of 16 rows, K and V of 64 positions. head_dim % 4 == 0, up to 256. */
 Q35_CU_HOST uint32_t q35_cu_attn_shared(uint32_t head_dim)
 {
-    uint32_t d = (head_dim + 15u) & ~15u;
-    return Q35_CU_ATTN_ROWS * d * 4u + 64u * (d * 2u + 16u) + Q35_CU_ATTN_ROWS * 64u * 4u +
-           Q35_CU_ATTN_ROWS * 16u;
+    uint32_t c = head_dim <= 64u ? 4u : head_dim <= 128u ? 8u : 16u;
+    return Q35_CU_ATTN_ROWS * (16u * c + 64u) * 4u + 64u * (16u * c + 8u) * 2u +
+           64u * ((head_dim + 7u) & ~7u) * 2u;
 }
 
 /* Fills out[0] and, with parts, out[1] (attn_merge); returns how many. */
@@ -236,7 +237,7 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_embed_set(struct q35_cu_embed *a,
     a->chunk = q35_cu_chunk(a->cols_padded, a->rot_block);
     a->in_shared = q35_cu_in_shared(a->chunk, lim);
     return q35_cu_launch_of(Q35_CU_embed, a->n_tokens, q35_cu_up(a->cols_padded, a->chunk), 1, 256,
-                            a->in_shared ? a->chunk * 4 : 0);
+                            a->in_shared ? (uint32_t)q35_cu_chunk_bytes(a->chunk) : 0);
 }
 
 Q35_CU_HOST struct q35_cu_launch q35_cu_argmax_set(const struct q35_cu_argmax *a)
@@ -251,7 +252,7 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
     switch (kernel) {
     case Q35_CU_rotate:
     case Q35_CU_embed:
-        return lim->shared_per_block - 1024u;
+        return lim->shared_per_block - 9216u;
     case Q35_CU_matmul_few8:
         return q35_cu_few_shared(8);
     case Q35_CU_matmul_few16:
@@ -262,6 +263,8 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
     case Q35_CU_matmul_many128:
         need = q35_cu_many_shared(128);
         break;
+    case Q35_CU_rope_store:
+        return 16u * Q35_CU_MAX_HEAD_DIM;
     case Q35_CU_attn:
         return q35_cu_attn_shared(Q35_CU_MAX_HEAD_DIM);
     default:

@@ -1,0 +1,109 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* Launches by name. The kernels themselves are compiled here. */
+
+#include "../emu.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define Q35_CU_EMULATED
+#include "backends/cuda/kernels/kernels.cu"
+
+#define CANARY 1024u
+#define MAX_SHARED (227u << 10)
+
+typedef void (*body_fn)(const void *);
+
+#define BODY(name, args)                                                                           \
+    static void body_##name(const void *p)                                                         \
+    {                                                                                              \
+        q35_cu_##name(*(const struct args *)p);                                                    \
+    }
+Q35_CU_KERNELS(BODY)
+
+static const struct {
+    const char *name;
+    body_fn body;
+} kernels[] = {
+#define ENTRY(name, args) {"q35_cu_" #name, body_##name},
+    Q35_CU_KERNELS(ENTRY)};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static body_fn find(const char *name)
+{
+    for (const auto &k : kernels)
+        if (!strcmp(k.name, name))
+            return k.body;
+    return NULL;
+}
+
+int emu_has(const char *name)
+{
+    return find(name) != NULL;
+}
+
+/* Fills shared memory so that nothing works by the zeros of a fresh page; checks its borders. */
+static int run_block(body_fn body, const void *args, uint32_t threads, uint8_t *shared,
+                     size_t bytes)
+{
+    const char *order = getenv("EMU_BACKWARDS");
+    size_t i;
+    memset(shared - CANARY, 0xcb, bytes + 2 * CANARY);
+    emu_grid.shared = shared;
+    if (emu_run_block(body, args, threads, order && *order == '1'))
+        return -1;
+    for (i = 0; i < CANARY; i++)
+        if (shared[-1 - (ptrdiff_t)i] != 0xcb || shared[bytes + i] != 0xcb)
+            return 1;
+    return 0;
+}
+
+static int fail(const char *name, const char *what)
+{
+    emu_complain("%s: %s", name, what);
+    return -1;
+}
+
+static int run(const char *name, body_fn body, const uint32_t grid[3], uint32_t threads,
+               size_t bytes, const void *args)
+{
+    uint8_t *memory = (uint8_t *)aligned_alloc(128, (bytes + 2 * CANARY + 127) & ~(size_t)127);
+    int st = 0;
+    if (!memory)
+        return fail(name, "no memory");
+    emu_grid.grid_dim = {grid[0], grid[1], grid[2]};
+    emu_grid.block_dim = {threads, 1, 1};
+    for (uint32_t z = 0; z < grid[2] && !st; z++)
+        for (uint32_t y = 0; y < grid[1] && !st; y++)
+            for (uint32_t x = 0; x < grid[0] && !st; x++) {
+                emu_grid.block = {x, y, z};
+                st = run_block(body, args, threads, memory + CANARY, bytes);
+            }
+    free(memory);
+    if (st > 0)
+        return fail(name, "wrote outside of its dynamic shared memory");
+    return st;
+}
+
+int emu_launch(const char *name, const uint32_t grid[3], const uint32_t block[3], size_t shared,
+               void **params)
+{
+    body_fn body = find(name);
+    int st;
+    if (!body)
+        return fail(name, "no such kernel");
+    if (!grid[0] || !grid[1] || !grid[2] || grid[1] > 65535u || grid[2] > 65535u)
+        return fail(name, "bad grid");
+    if (!block[0] || block[0] > 1024u || block[1] != 1u || block[2] != 1u)
+        return fail(name, "bad block of threads");
+    if (shared > MAX_SHARED)
+        return fail(name, "too much shared memory");
+    pthread_mutex_lock(&lock);
+    st = run(name, body, grid, block[0], shared, params[0]);
+    pthread_mutex_unlock(&lock);
+    return st;
+}
