@@ -148,6 +148,9 @@ enum q35_status q35_soft_reset(struct q35_device *dev, struct q35_error *err);
  * Without Q35_PLUGIN_INHERIT in api->flags nothing happens and the result is OK. [any] */
 enum q35_status q35_soft_lend(struct q35_plugin *api, const struct q35_host *host,
                               struct q35_error *err);
+/* The device as the plugin of `api` knows it: where the software device was lent, what the plugin's
+ * own open returned, else dev itself. For functions of extensions. [any] */
+struct q35_device *q35_soft_own(const struct q35_plugin *api, struct q35_device *dev);
 /* After the last close. Unknown hosts are fine. [any] */
 void q35_soft_unlend(const struct q35_host *host);
 

@@ -144,6 +144,11 @@ enum q35_status q35_soft_lend(struct q35_plugin *api, const struct q35_host *hos
     return Q35_OK;
 }
 
+struct q35_device *q35_soft_own(const struct q35_plugin *api, struct q35_device *dev)
+{
+    return api->open == lent_open ? (struct q35_device *)dev->user : dev;
+}
+
 void q35_soft_unlend(const struct q35_host *host)
 {
     struct lent **at, *l;

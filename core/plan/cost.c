@@ -1,5 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
+#include "backends/reference/soft.h"
 #include "core/plan/internal.h"
 
 #include <stdlib.h>
@@ -140,8 +141,8 @@ static bool told(const struct planner *p, struct candidate *c, const struct q35_
         struct q35_error err = Q35_ERROR_INIT;
         double s = 0;
         if (c->supported[l] &&
-            m->seconds(d->dev, &p->in.layers[l], 1, (uint32_t)sizeof(*p->in.layers), 1, 1, &s,
-                       &err) != Q35_OK)
+            m->seconds(q35_soft_own(&d->plugin->api, d->dev), &p->in.layers[l], 1,
+                       (uint32_t)sizeof(*p->in.layers), 1, 1, &s, &err) != Q35_OK)
             return false;
         c->seconds[l + 1] = c->seconds[l] + (s > 0 && s < 1e9 ? s : 0);
     }

@@ -1,5 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
+#include "backends/reference/soft.h"
 #include "core/plugin/isolate.h"
 
 #include <errno.h>
@@ -159,7 +160,7 @@ static enum q35_status measure(const struct iso_request *q, struct iso_reply *r)
     if (!m || !Q35_HAS(m, struct q35_measure, seconds) || !m->seconds)
         return q35_fail(&r->err, Q35_E_UNSUPPORTED, "the plugin has no " Q35_EXT_MEASURE);
     layers = iso_layers_unpack(arena + q->offset, q->bytes, q->a);
-    st = layers ? m->seconds(device, layers, q->a, (uint32_t)sizeof(*layers), q->b, q->c,
+    st = layers ? m->seconds(q35_soft_own(&plugin.api, device), layers, q->a, (uint32_t)sizeof(*layers), q->b, q->c,
                              &r->seconds, &r->err)
                 : bad(&r->err);
     free(layers);

@@ -163,5 +163,7 @@ bool vfy_check_invalid(struct vfy *v);
 bool vfy_check_starved(struct vfy *v);
 bool vfy_check_reset(struct vfy *v);
 bool vfy_check_leaks(struct vfy *v);
+bool vfy_check_longer(struct vfy *v);
+bool vfy_check_extensions(struct vfy *v);
 
 #endif

@@ -58,6 +58,8 @@
     X(WAIT, "wait", "Waits until value has completed, or TIMEOUT after timeout_ns")                \
     X(CANCEL, "cancel", "Submits end early, with CANCELLED; they still complete")                  \
     X(RESET, "reset", "Makes the device usable again, its handles still to be freed")              \
+    X(EXTENSION, "extension",                                                                      \
+      "get_extension: a constant table of functions, or NULL; seconds: how long one run takes")    \
     X(LEAK, "leak", "What was created is gone when it was freed: memory, threads, descriptors")
 
 enum vfy_rule {

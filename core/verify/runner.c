@@ -44,6 +44,8 @@ const struct vfy_check vfy_checks[] = {
     {"timeline", "ascending values, one completion each, results kept", 120, vfy_check_timeline},
     {"cancel", "cancel before and during a run, and the retry", 240, vfy_check_cancel},
     {"threads", "[any] functions from other threads during runs", 240, vfy_check_threads},
+    {"longer", "structs and strides of a host one minor later", 60, vfy_check_longer},
+    {"extensions", "get_extension, and what the extensions answer", 60, vfy_check_extensions},
     {"invalid", "arguments that must be refused", 120, vfy_check_invalid},
     {"starved", "no memory and no descriptors: an error, not a crash", 240, vfy_check_starved},
     {"reset", "reset, and the device afterwards", 120, vfy_check_reset},

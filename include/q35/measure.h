@@ -6,7 +6,9 @@
 /* The extension "q35.measure", version 1: a device that knows its own speed, such as a simulator,
  * tells it; the host's planner then asks instead of timing a run.
  *
- *     const struct q35_measure *m = plugin->get_extension(Q35_EXT_MEASURE, 1); */
+ *     const struct q35_measure *m = plugin->get_extension(Q35_EXT_MEASURE, 1);
+ *
+ * dev is what the plugin's own `open` returned, also of a plugin that inherits. */
 
 #include "backend.h"
 
@@ -20,7 +22,8 @@ struct q35_measure {
     uint32_t size;
     uint32_t reserved;
     /* Seconds that one run of these layers over n_tokens tokens takes, each of a sequence of its
-     * own that is `context` positions long. Allocates nothing. [any] */
+     * own that is `context` positions long: above 0, and not less for more layers, tokens or
+     * positions. UNSUPPORTED if this device does not know. Allocates nothing. [any] */
     enum q35_status (*seconds)(struct q35_device *dev, const struct q35_layer *layers,
                                uint32_t layer_count, uint32_t layer_stride, uint32_t n_tokens,
                                uint32_t context, double *out, struct q35_error *err);

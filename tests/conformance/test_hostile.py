@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: MIT
 """Every broken plugin is named by verify-plugin: the right check, the right rule.
 
-usage: test_hostile.py Q35 - GOOD.so CHECK RULE BAD.so [CHECK RULE BAD.so ...]
+usage: test_hostile.py Q35 GOOD.so GOOD_CLOSE.so CHECK RULE BAD.so [CHECK RULE BAD.so ...]
 """
 import json
 import os
@@ -26,13 +26,14 @@ def verify(q35, plugin, check, timeout=None):
 
 
 def main():
-    q35, good, rest = sys.argv[1], sys.argv[3], sys.argv[4:]
+    q35, goods, rest = sys.argv[1], sys.argv[2:4], sys.argv[4:]
     failures = 0
-    for check in sorted(set(rest[0::3])):
-        result = verify(q35, good, check)
-        if result["outcome"] != "pass":
-            print("FAIL the good plugin, check", check, result)
-            failures += 1
+    for good in goods:
+        for check in sorted({*rest[0::3], "layers", "contexts"}):
+            result = verify(q35, good, check)
+            if result["outcome"] != "pass":
+                print("FAIL the good plugin", good, "check", check, result)
+                failures += 1
     for check, rule, plugin in zip(rest[0::3], rest[1::3], rest[2::3]):
         name = os.path.basename(plugin)[len("hostile_"):-len(".so")]
         result = verify(q35, plugin, check, 6 if name in HANGS else None)

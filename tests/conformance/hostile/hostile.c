@@ -13,10 +13,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "q35/measure.h"
 #include "soft.h"
 
 enum mode {
     NOTHING,           /* good, so that what the others break is only their own */
+    CLOSE,             /* good, of class CLOSE, with the extension q35.measure */
+    CLOSE_PRODUCT,     /* of class CLOSE, and its products too */
+    CLOSE_FAR,         /* of class CLOSE, and not close */
+    EXT_ANY,           /* answers every extension */
+    EXT_NEGATIVE,      /* a run takes -1 seconds */
+    EXT_WRITES,        /* seconds writes two values */
+    OWN_STRIDE,        /* steps over tokens by the size that it knows */
     WRONG_MAJOR,       /* the descriptor is of another major */
     ANY_MAJOR,         /* query answers every major */
     CRASH_CONSTRUCTOR, /* dies while being loaded */
@@ -66,6 +74,32 @@ static struct {
     struct q35_weights *w;
 } kept;
 
+#define CLASS_CLOSE (MODE == CLOSE || MODE == CLOSE_PRODUCT || MODE == CLOSE_FAR)
+
+/* A norm that is a little off, and a product whose sums are. */
+static enum q35_status close_norm(void *user, uint32_t n_tokens, uint32_t d, const float *x,
+                                  const float *w, float eps, float *y, struct q35_error *err)
+{
+    enum q35_status st = q35_reference_ops.rms_norm(user, n_tokens, d, x, w, eps, y, err);
+    uint64_t i;
+    for (i = 0; i < (uint64_t)n_tokens * d; i++)
+        y[i] *= MODE == CLOSE_FAR ? 1.2f : 1.0000004f;
+    return st;
+}
+
+static enum q35_status close_product(void *user, const struct q35_matmul_args *a,
+                                     struct q35_error *err)
+{
+    enum q35_status st = q35_reference_ops.matmul(user, a, err);
+    uint64_t t;
+    for (t = 0; t < a->n_tokens && MODE == CLOSE_PRODUCT; t++)
+        a->y[0][t * a->y_stride[0]] *= 1.0001f;
+    return st;
+}
+
+static const struct q35_ops close_ops = {
+    .size = sizeof(close_ops), .rms_norm = close_norm, .matmul = close_product};
+
 static void *sleeper(void *arg)
 {
     for (;;)
@@ -114,7 +148,7 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     (void)options;
     if (index)
         return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
-    if (MODE == BATCH_DEPENDENT)
+    if (MODE == BATCH_DEPENDENT || CLASS_CLOSE)
         own.determinism = Q35_CLASS_CLOSE;
     memcpy(info, &own, MODE != INFO_SIZE && info->size < sizeof(own) ? info->size : sizeof(own));
     return Q35_OK;
@@ -128,7 +162,8 @@ static void on_signal(int sig)
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device **out, struct q35_error *err)
 {
-    const struct q35_soft_config config = {.max_batch = 128, .max_sequences = 16};
+    const struct q35_soft_config config = {
+        .ops = CLASS_CLOSE ? &close_ops : NULL, .max_batch = 128, .max_sequences = 16};
     (void)host;
     (void)options;
     *out = NULL;
@@ -240,6 +275,8 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
                                   struct q35_error *err)
 {
     struct q35_error before = *err;
+    struct q35_token own[128];
+    struct q35_run changed = *run;
     enum q35_status st;
 
     if (MODE == CRASH_RUN && run->n_tokens > 4)
@@ -250,6 +287,12 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
         return Q35_OK;
     if (MODE == WRITE_INPUT && run->tokens)
         ((struct q35_token *)(uintptr_t)run->tokens)->id = 0;
+    if (MODE == OWN_STRIDE && run->tokens && run->n_tokens <= 128) {
+        memcpy(own, run->tokens, run->n_tokens * sizeof(own[0]));
+        changed.tokens = own;
+        changed.token_stride = sizeof(own[0]);
+        run = &changed;
+    }
     if (MODE == ROUNDS_UP)
         fesetround(FE_UPWARD);
     st = soft.run_layers(dev, run, err);
@@ -298,6 +341,26 @@ static enum q35_status reset_device(struct q35_device *dev, struct q35_error *er
     return soft.reset(dev, err);
 }
 
+static enum q35_status seconds(struct q35_device *dev, const struct q35_layer *layers,
+                               uint32_t layer_count, uint32_t layer_stride, uint32_t n_tokens,
+                               uint32_t context, double *out, struct q35_error *err)
+{
+    (void)dev;
+    (void)layers;
+    (void)layer_stride;
+    (void)err;
+    out[0] = MODE == EXT_NEGATIVE ? -1 : 1e-6 * layer_count * (n_tokens + context);
+    if (MODE == EXT_WRITES)
+        out[1] = out[0];
+    return Q35_OK;
+}
+
+static const void *get_extension(const char *id, uint32_t version)
+{
+    static const struct q35_measure measure = {sizeof(measure), 0, seconds};
+    return MODE == EXT_ANY || (version == 1 && !strcmp(id, Q35_EXT_MEASURE)) ? &measure : NULL;
+}
+
 static const struct q35_plugin plugin = {
     .size = sizeof(plugin),
     .abi_major = MODE == WRONG_MAJOR ? 99 : Q35_ABI_MAJOR,
@@ -329,6 +392,7 @@ static const struct q35_plugin plugin = {
     .poll = poll_value,
     .cancel = cancel_value,
     .reset = reset_device,
+    .get_extension = get_extension,
 };
 
 Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor);
