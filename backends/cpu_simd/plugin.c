@@ -63,38 +63,18 @@ static enum q35_status read_threads(const struct q35_options *options, uint32_t 
     return Q35_OK;
 }
 
-static enum q35_status enumerate(const struct q35_host *host, const struct q35_options *options,
-                                 uint32_t *count, struct q35_error *err)
-{
-    (void)host;
-    (void)options;
-    (void)err;
-    *count = 1;
-    return Q35_OK;
-}
-
 static enum q35_status device_info(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device_info *info,
                                    struct q35_error *err)
 {
-    struct q35_device_info own = {.determinism = Q35_CLASS_EXACT,
-                                  .id = "cpu0",
-                                  .max_batch = Q35_SOFT_MAX_BATCH,
-                                  .max_sequences = Q35_SOFT_MAX_SEQUENCES,
-                                  .buffer_alignment = Q35_SOFT_ALIGNMENT};
+    char name[64];
     unsigned variant = 0;
-    enum q35_status st;
+    enum q35_status st = pick_variant(options, q35_cpu_features(), &variant, err);
     (void)host;
-    if (index)
-        return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
-    st = pick_variant(options, q35_cpu_features(), &variant, err);
     if (st)
         return st;
-    snprintf(own.name, sizeof own.name, "cpu (%s)", q35_cpu_variants[variant].name);
-    q35_soft_memory(&own.memory_total, &own.memory_free);
-    own.size = info->size;
-    memcpy(info, &own, info->size < sizeof own ? info->size : sizeof own);
-    return Q35_OK;
+    snprintf(name, sizeof name, "cpu (%s)", q35_cpu_variants[variant].name);
+    return q35_soft_device_info(index, name, info, err);
 }
 
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
@@ -133,7 +113,7 @@ static const struct q35_plugin plugin = {
     .options = option_specs,
     .option_count = sizeof option_specs / sizeof *option_specs,
     .option_stride = sizeof *option_specs,
-    .enumerate = enumerate,
+    .enumerate = q35_soft_enumerate,
     .device_info = device_info,
     .open = open_device,
     Q35_SOFT_SLOTS,

@@ -3,38 +3,15 @@
 
 /* reference.so: one device "cpu0", the software device with the reference operations. */
 
-#include <string.h>
-
 #include "soft.h"
-
-static enum q35_status enumerate(const struct q35_host *host, const struct q35_options *options,
-                                 uint32_t *count, struct q35_error *err)
-{
-    (void)host;
-    (void)options;
-    (void)err;
-    *count = 1;
-    return Q35_OK;
-}
 
 static enum q35_status device_info(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device_info *info,
                                    struct q35_error *err)
 {
-    struct q35_device_info own = {.determinism = Q35_CLASS_EXACT,
-                                  .name = "reference (plain C)",
-                                  .id = "cpu0",
-                                  .max_batch = Q35_SOFT_MAX_BATCH,
-                                  .max_sequences = Q35_SOFT_MAX_SEQUENCES,
-                                  .buffer_alignment = Q35_SOFT_ALIGNMENT};
     (void)host;
     (void)options;
-    if (index)
-        return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
-    q35_soft_memory(&own.memory_total, &own.memory_free);
-    own.size = info->size;
-    memcpy(info, &own, info->size < sizeof(own) ? info->size : sizeof(own));
-    return Q35_OK;
+    return q35_soft_device_info(index, "reference (plain C)", info, err);
 }
 
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
@@ -57,7 +34,7 @@ static const struct q35_plugin plugin = {
     .version = "1.0.0",
     .description = "plain C, the executable specification of the arithmetic",
     .licence = "MIT",
-    .enumerate = enumerate,
+    .enumerate = q35_soft_enumerate,
     .device_info = device_info,
     .open = open_device,
     Q35_SOFT_SLOTS,

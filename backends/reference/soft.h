@@ -81,6 +81,14 @@ enum q35_status q35_soft_fail(struct q35_error *err, enum q35_status status, con
 /* Bytes of RAM and what is available now, for device_info. Zero if unknown. */
 void q35_soft_memory(uint64_t *total, uint64_t *available);
 
+/* The slot `enumerate` of a plugin with one device. */
+enum q35_status q35_soft_enumerate(const struct q35_host *host, const struct q35_options *options,
+                                   uint32_t *count, struct q35_error *err);
+/* Its `device_info`, but for `name`: the software device's limits, class EXACT, id "cpu0", this
+ * machine's memory. NOT_FOUND if index is not 0. */
+enum q35_status q35_soft_device_info(uint32_t index, const char *name, struct q35_device_info *info,
+                                     struct q35_error *err);
+
 /* The value of a key in options (may be NULL), the last one if repeated; NULL if absent. */
 const char *q35_soft_option(const struct q35_options *options, const char *key);
 

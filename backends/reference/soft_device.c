@@ -45,6 +45,33 @@ void q35_soft_memory(uint64_t *total, uint64_t *available)
     fclose(f);
 }
 
+enum q35_status q35_soft_enumerate(const struct q35_host *host, const struct q35_options *options,
+                                   uint32_t *count, struct q35_error *err)
+{
+    (void)host;
+    (void)options;
+    (void)err;
+    *count = 1;
+    return Q35_OK;
+}
+
+enum q35_status q35_soft_device_info(uint32_t index, const char *name, struct q35_device_info *info,
+                                     struct q35_error *err)
+{
+    struct q35_device_info own = {.size = info->size,
+                                  .determinism = Q35_CLASS_EXACT,
+                                  .id = "cpu0",
+                                  .max_batch = Q35_SOFT_MAX_BATCH,
+                                  .max_sequences = Q35_SOFT_MAX_SEQUENCES,
+                                  .buffer_alignment = Q35_SOFT_ALIGNMENT};
+    if (index)
+        return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
+    snprintf(own.name, sizeof(own.name), "%s", name);
+    q35_soft_memory(&own.memory_total, &own.memory_free);
+    memcpy(info, &own, info->size < sizeof(own) ? info->size : sizeof(own));
+    return Q35_OK;
+}
+
 const char *q35_soft_option(const struct q35_options *options, const char *key)
 {
     const char *value = NULL;
