@@ -50,6 +50,10 @@ struct groq_mode {
     /* Operations of the software device; NULL slots are the reference's. Their first argument is
      * the struct groq_device. */
     const struct q35_ops *ops;
+    /* Or whole layers, instead of ops; NULL: ops. Its first argument is the struct groq_device. */
+    q35_soft_layer_fn layer;
+    /* May be NULL. UNSUPPORTED if what the mode needs is missing: then there is no device. [any] */
+    enum q35_status (*available)(const struct q35_options *options, struct q35_error *err);
     /* NULL: nothing to open. options are the whole [backend] section, for the mode's own keys (add
      * their specs to plugin.c). A tool that is missing is UNSUPPORTED, with its name and where it
      * was looked for in err->message. */

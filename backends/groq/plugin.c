@@ -27,6 +27,12 @@ static const struct q35_option_spec option_specs[] = {
     {"chips_per_layer", "int", "chips a layer is spread over, 0 for as few as it fits on", "0"},
     {"pace", "enum:none|real", "real: a run takes the time that the schedule says", "none"},
     {"weights", "enum:packed|decoded", "how weights lie in SRAM: 3.5 bits, or int8", "packed"},
+    {"mlir_tools", "string", "folders of mlir-opt, mlir-translate, opt and llc (mode = mlir)",
+     "PATH"},
+    {"mlir_cache", "string", "folder of compiled layers (mode = mlir)", "~/.cache/q35/mlir"},
+    {"mlir_cpu", "string", "CPU that layers are compiled for (mode = mlir)", "this one"},
+    {"mlir_timeout", "int", "seconds that one tool may take (mode = mlir)", "120"},
+    {"dump_mlir", "string", "folder to write each layer's MLIR to (mode = mlir)", ""},
 #define X(field, value, low, high, source, help)                                                   \
     {#field, "int", help " (source: " source ")", STRING(value)},
     TSP_CONSTANTS(X)
@@ -52,11 +58,15 @@ static enum q35_status find_mode(const struct q35_options *options, const struct
 static enum q35_status enumerate(const struct q35_host *host, const struct q35_options *options,
                                  uint32_t *count, struct q35_error *err)
 {
+    const struct groq_mode *mode;
+    enum q35_status st = find_mode(options, &mode, err);
     (void)host;
-    (void)options;
-    (void)err;
-    *count = 1;
-    return Q35_OK;
+    *count = 0;
+    if (!st && mode->available)
+        st = mode->available(options, err);
+    if (!st)
+        *count = 1;
+    return st == Q35_E_UNSUPPORTED ? Q35_OK : st;
 }
 
 static enum q35_status device_info(const struct q35_host *host, const struct q35_options *options,
@@ -126,6 +136,7 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
     }
     config.user = g;
     config.ops = g->mode->ops;
+    config.layer = g->mode->layer;
     return q35_soft_open(&config, out, err);
 }
 

@@ -55,8 +55,26 @@ extern const struct q35_ops q35_reference_ops;
 #define Q35_SOFT_MAX_HEAD_DIM 1024u
 #define Q35_SOFT_ALIGNMENT 64u
 
+/* One layer over a batch, for a device that computes layers as a whole. Everything is valid during
+ * the call. */
+struct q35_soft_layer_call {
+    const struct q35_layer *layer;                         /* its `tensors` is NULL */
+    const struct q35_tensor_desc *tensors[Q35_ROLE_COUNT]; /* NULL if absent */
+    const void *data[Q35_ROLE_COUNT];                      /* 64-byte aligned, NULL if absent */
+    uint32_t n_tokens;                                     /* of a HEAD: those that want logits */
+    uint32_t token_stride;                                 /* bytes */
+    const struct q35_token *tokens;                        /* of an EMBED */
+    float *x;                  /* [n_tokens][d_model]: out of an EMBED, in of a HEAD, else both */
+    float *logits;             /* HEAD: [n_tokens][vocab], out */
+    const uint32_t *positions; /* DECODER: [n_tokens] */
+    const uint16_t *const *const *pages; /* DECODER: as in q35_attn_args; to be written as well */
+};
+typedef enum q35_status (*q35_soft_layer_fn)(void *user, const struct q35_soft_layer_call *call,
+                                             struct q35_error *err);
+
 struct q35_soft_config {
     const struct q35_ops *ops; /* NULL: reference; NULL slots (or a shorter table): reference */
+    q35_soft_layer_fn layer;   /* NULL: layers are computed by ops. [device] */
     void *user;                /* first argument of every operation, also of borrowed ones */
     void (*user_close)(void *user); /* called by close, and by q35_soft_open when it fails */
     uint32_t max_batch;             /* 0: Q35_SOFT_MAX_BATCH */

@@ -209,17 +209,23 @@ static enum q35_status embed(struct soft_batch *b, const struct soft_layer *l,
     return Q35_OK;
 }
 
+/* Moves the hidden states of tokens that want logits to the front and counts them. */
+static uint32_t gather_logits(struct soft_batch *b, uint64_t d)
+{
+    uint32_t t, n = 0;
+    for (t = 0; t < b->n_tokens; t++)
+        if (soft_token(b, t)->flags & Q35_TOKEN_LOGITS)
+            memmove(b->s->x + n++ * d, b->s->x + t * d, d * sizeof(float));
+    return n;
+}
+
 static enum q35_status head(struct soft_batch *b, const struct soft_layer *l, struct q35_error *err)
 {
     const struct q35_matrix *m[1] = {&l->mats[Q35_ROLE_HEAD]};
     struct soft_scratch *s = b->s;
     float *const y[1] = {b->logits};
-    uint64_t d = l->desc.d_model;
-    uint32_t t, n = 0;
+    uint32_t n = gather_logits(b, l->desc.d_model);
 
-    for (t = 0; t < b->n_tokens; t++)
-        if (soft_token(b, t)->flags & Q35_TOKEN_LOGITS)
-            memmove(s->x + n++ * d, s->x + t * d, d * sizeof(float));
     if (!n)
         return Q35_OK;
     TRY(b->dev->ops.rms_norm(b->dev->user, n, l->desc.d_model, s->x, vector(l, Q35_ROLE_OUT_NORM),
@@ -227,9 +233,39 @@ static enum q35_status head(struct soft_batch *b, const struct soft_layer *l, st
     return linear(b, n, 1, m, s->h, y, err);
 }
 
+/* The whole layer by the device's own function. */
+static enum q35_status whole(struct soft_batch *b, const struct soft_layer *l,
+                             struct q35_error *err)
+{
+    struct q35_soft_layer_call c = {.layer = &l->desc,
+                                    .n_tokens = b->n_tokens,
+                                    .token_stride = b->token_stride,
+                                    .tokens = soft_token(b, 0),
+                                    .x = b->s->x,
+                                    .logits = b->logits,
+                                    .positions = b->s->positions,
+                                    .pages = b->s->pages};
+    uint32_t role;
+    for (role = 0; role < Q35_ROLE_COUNT; role++)
+        if (l->tensors[role].desc.bytes) {
+            c.tensors[role] = &l->tensors[role].desc;
+            c.data[role] = l->tensors[role].data;
+        }
+    if (l->desc.kind == Q35_LAYER_DECODER)
+        soft_kv_point(b, l);
+    if (l->desc.kind == Q35_LAYER_HEAD) {
+        c.n_tokens = gather_logits(b, l->desc.d_model);
+        if (!c.n_tokens)
+            return Q35_OK;
+    }
+    return b->dev->layer(b->dev->user, &c, err);
+}
+
 enum q35_status soft_exec_layer(struct soft_batch *b, const struct soft_layer *l,
                                 struct q35_error *err)
 {
+    if (b->dev->layer)
+        return whole(b, l, err);
     switch (l->desc.kind) {
     case Q35_LAYER_EMBED:
         return embed(b, l, err);

@@ -67,6 +67,7 @@ struct soft_scratch {
 struct q35_device {
     struct soft_object objects; /* list head */
     struct q35_ops ops;         /* all slots set */
+    q35_soft_layer_fn layer;    /* instead of ops, or NULL */
     void *user;
     void (*user_close)(void *user);
     uint32_t max_batch, max_sequences;
@@ -195,7 +196,9 @@ enum q35_status soft_kv_admit(struct q35_kv *kv, const struct soft_batch *b, uin
                               uint32_t count, struct q35_error *err);
 /* Makes every page that the admitted batch writes present and unshared, or changes nothing. */
 enum q35_status soft_kv_reserve(struct q35_kv *kv, struct q35_error *err);
-/* Stores k, v [n][kv_dim] and points s->pages at this layer's pages. */
+/* Points s->pages at this layer's pages, which hold the batch's positions from now on. */
+void soft_kv_point(const struct soft_batch *b, const struct soft_layer *l);
+/* The same, and stores k, v [n][kv_dim]. */
 void soft_kv_store(const struct soft_batch *b, const struct soft_layer *l);
 
 #endif

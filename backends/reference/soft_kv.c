@@ -366,11 +366,10 @@ enum q35_status soft_kv_reserve(struct q35_kv *kv, struct q35_error *err)
     return Q35_OK;
 }
 
-void soft_kv_store(const struct soft_batch *b, const struct soft_layer *l)
+void soft_kv_point(const struct soft_batch *b, const struct soft_layer *l)
 {
     struct q35_kv *kv = b->kv;
-    uint32_t d = l->desc.head_dim, heads = l->desc.n_kv_heads, i, h, k, p;
-    uint64_t half = (uint64_t)heads * Q35_ATTN_BLOCK * d;
+    uint32_t i, p;
 
     for (i = 0; i < kv->active_count; i++) {
         uint32_t s = kv->active[i], *table = table_of(kv, s);
@@ -379,6 +378,17 @@ void soft_kv_store(const struct soft_batch *b, const struct soft_layer *l)
             addresses[p] = page_data(kv, table[p]) + l->kv_offset;
         lengths_of(kv, s)[l->kv_index] = kv->rows[s].end;
     }
+    for (i = 0; i < b->n_tokens; i++)
+        b->s->pages[i] = kv->addresses + (uint64_t)soft_token(b, i)->sequence * kv->page_count;
+}
+
+void soft_kv_store(const struct soft_batch *b, const struct soft_layer *l)
+{
+    struct q35_kv *kv = b->kv;
+    uint32_t d = l->desc.head_dim, heads = l->desc.n_kv_heads, i, h, k;
+    uint64_t half = (uint64_t)heads * Q35_ATTN_BLOCK * d;
+
+    soft_kv_point(b, l);
     for (i = 0; i < b->n_tokens; i++) {
         const struct q35_token *t = soft_token(b, i);
         uint32_t page = table_of(kv, t->sequence)[t->position / Q35_ATTN_BLOCK];
@@ -391,6 +401,5 @@ void soft_kv_store(const struct soft_batch *b, const struct soft_layer *l)
                 to[k] = q35_f32_to_f16(kf[h * d + k]);
                 to[half + k] = q35_f32_to_f16(vf[h * d + k]);
             }
-        b->s->pages[i] = kv->addresses + (uint64_t)t->sequence * kv->page_count;
     }
 }

@@ -42,6 +42,7 @@ struct vfy {
     uint64_t seed;
     bool quick;
     uint32_t device;
+    const struct q35_options *plugin; /* or NULL */
     struct vfy_rng rng;
     struct q35_plugin_entry entry;
     struct q35_device_info info;

@@ -19,6 +19,8 @@ bool vfy_load(struct vfy *v)
     vfy_enter(&v->d, "loading");
     st = q35_plugin_load(&v->entry, v->path, &err);
     EXPECT(v, !st, st == Q35_E_VERSION ? VFY_QUERY_MAJOR : VFY_LOAD, "%s", err.message);
+    if (v->plugin)
+        v->entry.options = *v->plugin;
     v->d.api = &v->entry.api;
     v->sh->abi_major = v->entry.api.abi_major;
     v->sh->abi_minor = v->entry.api.abi_minor;

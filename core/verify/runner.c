@@ -133,6 +133,7 @@ static void child(const struct vfy_check *check, const struct vfy_options *o,
     v.seed = o->seed;
     v.quick = o->quick;
     v.device = o->device;
+    v.plugin = o->plugin;
     v.rng.state = o->seed ^ 0x5ca1ab1e;
     v.d.where = shared->where;
     v.err = (struct q35_error)Q35_ERROR_INIT;

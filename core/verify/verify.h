@@ -50,6 +50,7 @@ struct vfy_options {
     uint64_t seed;
     bool quick;       /* fewer random cases */
     uint32_t device;  /* index of the plugin */
+    const struct q35_options *plugin; /* its [backend] options, NULL: none; outlives the run */
     const char *only; /* one check by name, or NULL */
     uint32_t seconds; /* deadline of every check; 0: each check has its own */
     void (*progress)(void *user, const struct vfy_result *result); /* may be NULL */

@@ -2,8 +2,11 @@
  * SPDX-License-Identifier: MIT */
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "core/verify/verify.h"
+#include "q35/backend.h"
 #include "tools/q35/cli.h"
 
 static const struct cli_option options[] = {
@@ -12,6 +15,7 @@ static const struct cli_option options[] = {
     {0, "device", "N", "the plugin's device to use [0]"},
     {0, "json", NULL, "print one JSON document instead of text"},
     {0, "list", NULL, "list the checks and exit"},
+    {0, "options", "LIST", "options of the plugin's [backend] section: KEY=VALUE,KEY=VALUE"},
     {0, "quick", NULL, "fewer random cases"},
     {0, "seed", "S", "seed of all random cases [1]"},
     {0, "timeout", "S", "deadline of every check in seconds [20 to 400, by check]"},
@@ -73,12 +77,27 @@ static void summary(const struct vfy_report *r)
                         : "it does not conform");
 }
 
-static int run(struct cli *cli)
+enum { MAX_OPTIONS = 32 };
+
+/* Splits "a=b,c=d" in place. */
+static bool read_options(char *list, struct q35_kv_pair *items, struct q35_options *out)
 {
-    struct vfy_options o = {.path = cli_arg(cli, 0),
-                            .seed = 1,
-                            .quick = cli_flag(cli, "quick"),
-                            .only = cli_value(cli, "check")};
+    char *next = list, *value;
+    *out = (struct q35_options){.size = sizeof(*out), .items = items};
+    while (next && *next && out->count < MAX_OPTIONS) {
+        char *key = strsep(&next, ",");
+        value = strchr(key, '=');
+        if (!value || value == key)
+            return false;
+        *value = '\0';
+        items[out->count++] = (struct q35_kv_pair){key, value + 1};
+    }
+    return !next || !*next;
+}
+
+static int verify(struct cli *cli, const struct vfy_options *given)
+{
+    struct vfy_options o = *given;
     const char *certificate = cli_value(cli, "certificate");
     struct q35_error err = Q35_ERROR_INIT;
     struct vfy_report *report;
@@ -118,6 +137,29 @@ static int run(struct cli *cli)
     return rc;
 }
 
+static int run(struct cli *cli)
+{
+    struct q35_kv_pair items[MAX_OPTIONS];
+    struct q35_options plugin;
+    struct vfy_options o = {.path = cli_arg(cli, 0),
+                            .seed = 1,
+                            .quick = cli_flag(cli, "quick"),
+                            .only = cli_value(cli, "check")};
+    const char *given = cli_value(cli, "options");
+    char *list = given ? strdup(given) : NULL;
+    int rc;
+    if (given && (!list || !read_options(list, items, &plugin)))
+        rc = cli_usage(cli, "--options %s: not KEY=VALUE,KEY=VALUE", given);
+    else if (given && cli_value(cli, "certificate"))
+        rc = cli_usage(cli, "a certificate is about a plugin without options");
+    else {
+        o.plugin = given ? &plugin : NULL;
+        rc = verify(cli, &o);
+    }
+    free(list);
+    return rc;
+}
+
 const struct cli_command cmd_verify_plugin = {
     .name = "verify-plugin",
     .synopsis = "FILE.so",
@@ -129,7 +171,8 @@ const struct cli_command cmd_verify_plugin = {
                "The plugin is loaded and run: verify only what you would run.",
     .examples = "q35 verify-plugin ./mine.so\n"
                 "q35 verify-plugin --certificate mine.cert.json ./mine.so\n"
-                "q35 verify-plugin --check layers --seed 7 ./mine.so",
+                "q35 verify-plugin --check layers --seed 7 ./mine.so\n"
+                "q35 verify-plugin --options mode=mlir ./groq.so",
     .options = options,
     .option_count = Q35_COUNT(options),
     .min_args = 0,
