@@ -69,6 +69,14 @@ unsigned q35_cpu_features(void)
     return f;
 }
 
+/* One stream that is prefetched fills the memory channels of a Zen core; Intel's server cores need
+ * several, measured with up to 45% more. */
+unsigned q35_cpu_streams(void)
+{
+    uint32_t a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx ? 4 : 1;
+}
+
 void q35_cpu_name(char *out, size_t size)
 {
     uint32_t r[12], i;
@@ -108,6 +116,13 @@ void q35_cpu_name(char *out, size_t size)
     snprintf(out, size, "unknown");
 }
 
+#endif
+
+#if !defined(__x86_64__)
+unsigned q35_cpu_streams(void)
+{
+    return 1;
+}
 #endif
 
 unsigned q35_cpu_count(void)

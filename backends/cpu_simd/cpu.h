@@ -26,6 +26,9 @@ unsigned q35_cpu_features(void);
 /* CPUs in this process's affinity mask, at least 1. */
 unsigned q35_cpu_count(void);
 
+/* Places of memory that a thread should read in turn to get all of the bandwidth. */
+unsigned q35_cpu_streams(void);
+
 /* The CPU's own name, for reports. */
 void q35_cpu_name(char *out, size_t size);
 

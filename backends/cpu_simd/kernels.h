@@ -21,8 +21,9 @@
 /* Dot products of adjacent row blocks of one matrix with the tokens of a batch. */
 struct dots_args {
     uint32_t scheme;
-    uint32_t tiles;  /* along K */
-    uint32_t blocks; /* row blocks: up to DOTS_STREAMS (few), any (many) */
+    uint32_t tiles;   /* along K */
+    uint32_t blocks;  /* row blocks: up to DOTS_STREAMS (few), any (many) */
+    uint32_t streams; /* 1: dots_few reads blocks one after the other, else all in turn */
     uint32_t n_tokens;
     const struct q35_tables *tables;
     const uint8_t *codes;  /* of the first row block; 64 readable bytes follow the last */

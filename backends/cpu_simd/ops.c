@@ -43,6 +43,7 @@ struct cpu *cpu_create(unsigned features, unsigned variant, uint32_t threads, in
         return NULL;
     q35_cpu_kernels_init(&c->k, features, variant);
     c->pool = pool_create(threads == 0 || threads > cpus ? cpus : threads, pin);
+    c->streams = q35_cpu_streams();
     c->q_sums = aligned(DOTS_MANY * sizeof *c->q_sums);
     if (!c->pool || !c->q_sums)
         goto fail;

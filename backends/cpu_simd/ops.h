@@ -20,6 +20,7 @@ struct cpu {
     struct kernels k;
     struct pool *pool;
     struct worker *workers; /* [pool_threads] */
+    uint32_t streams;       /* of dots_args */
     uint32_t row_len;
     int32_t *q_sums; /* [DOTS_MANY] */
     void *packed;    /* activations in the order of k.pack_q */

@@ -6,15 +6,16 @@
 
 #include "soft.h"
 
-#define SUM_PIECE 8u   /* tokens whose sums one piece takes */
-#define PACK_PIECE 16u /* tokens that one piece packs */
+#define SUM_PIECE 8u            /* tokens whose sums one piece takes */
+#define PACK_PIECE 16u          /* tokens that one piece packs */
+#define PIECE_BYTES (48u << 10) /* of codes, about, for a few tokens: some microseconds */
 
 /* Up to DOTS_MANY tokens of a matmul; its pieces are groups of adjacent row blocks. */
 struct matmul_job {
     struct cpu *cpu;
     const struct q35_matmul_args *args;
     uint32_t first, n_tokens; /* tokens */
-    uint32_t blocks;          /* row blocks of a piece */
+    uint32_t blocks[4];       /* row blocks of a piece of each matrix */
     uint32_t start[5];        /* first piece of each matrix, then the number of pieces */
     void *packed;             /* NULL: the kernel reads q */
 };
@@ -61,12 +62,13 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
     while (piece >= j->start[mat + 1])
         mat++;
     m = j->args->mats[mat];
-    block = (piece - j->start[mat]) * j->blocks;
+    block = (piece - j->start[mat]) * j->blocks[mat];
     total = m->rows_padded / 16;
     d = (struct dots_args){
         .scheme = m->scheme,
         .tiles = m->cols_padded / q35_tile_cols(m->scheme),
-        .blocks = total - block < j->blocks ? total - block : j->blocks,
+        .blocks = total - block < j->blocks[mat] ? total - block : j->blocks[mat],
+        .streams = j->cpu->streams,
         .n_tokens = j->n_tokens,
         .tables = m->tables,
         .q = j->args->q + (uint64_t)j->first * j->args->cols_padded,
@@ -105,6 +107,18 @@ static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
     return Q35_OK;
 }
 
+/* Row blocks of a piece. */
+static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m)
+{
+    uint32_t bytes = m->cols_padded / q35_tile_cols(m->scheme) * Q35_TILE_BYTES, n;
+    if (j->n_tokens > DOTS_FEW)
+        return j->cpu->k.many_blocks;
+    if (j->cpu->streams > 1)
+        return DOTS_STREAMS;
+    n = (PIECE_BYTES + bytes / 2) / bytes;
+    return n < 1 ? 1 : n > DOTS_STREAMS ? DOTS_STREAMS : n;
+}
+
 enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
 {
     struct cpu *c = user;
@@ -113,10 +127,10 @@ enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q
     for (j.first = 0; j.first < a->n_tokens; j.first += j.n_tokens) {
         enum q35_status st;
         j.n_tokens = a->n_tokens - j.first < DOTS_MANY ? a->n_tokens - j.first : DOTS_MANY;
-        j.blocks = j.n_tokens <= DOTS_FEW ? DOTS_STREAMS : c->k.many_blocks;
         for (i = 0; i < a->n_mats; i++) {
             uint32_t blocks = a->mats[i]->rows_padded / 16;
-            j.start[i + 1] = j.start[i] + (blocks + j.blocks - 1) / j.blocks;
+            j.blocks[i] = blocks_of(&j, a->mats[i]);
+            j.start[i + 1] = j.start[i] + (blocks + j.blocks[i] - 1) / j.blocks[i];
         }
         pool_run(c->pool, sum_piece, &j, (j.n_tokens + SUM_PIECE - 1) / SUM_PIECE);
         st = pack(&j, err);

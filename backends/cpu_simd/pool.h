@@ -3,9 +3,10 @@
 #ifndef Q35_CPU_POOL_H
 #define Q35_CPU_POOL_H
 
-/* A pool of threads for short parallel loops. One caller at a time hands it a loop; the pieces are
- * taken one by one, by the caller too, so a thread that lost its core costs one piece of delay.
- * Waiting spins for some microseconds, then sleeps. */
+/* A pool of threads for short parallel loops. One caller at a time hands it a loop; each thread,
+ * the caller too, goes through its share of the pieces in order and then takes from the others, so
+ * a thread that lost its core costs one piece of delay. Waiting spins for some microseconds, then
+ * sleeps. */
 
 #include <stdint.h>
 

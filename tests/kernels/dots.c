@@ -27,6 +27,7 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
     struct dots_args a = {.scheme = scheme,
                           .tiles = tiles,
                           .blocks = blocks,
+                          .streams = shift % 2 ? DOTS_STREAMS : 1,
                           .n_tokens = n,
                           .tables = &t,
                           .codes = codes,

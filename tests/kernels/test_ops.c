@@ -34,9 +34,17 @@ static void hit(void *ctx, uint32_t piece, uint32_t worker)
         atomic_fetch_add(&h->bad_worker, 1);
 }
 
+/* Sums what it is given: more pieces than one round of the pool takes. */
+static void add_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    (void)worker;
+    atomic_fetch_add((_Atomic uint64_t *)ctx, piece);
+}
+
 static void test_pool(uint32_t threads, int pin)
 {
     struct pool *p = pool_create(threads, pin);
+    _Atomic uint64_t sum = 0;
     struct hits h;
     uint32_t round, i, n;
     kit_start("pool");
@@ -44,7 +52,7 @@ static void test_pool(uint32_t threads, int pin)
         kit_fail("no pool of %u threads", threads);
         return;
     }
-    for (round = 0; round < 3000; round++) {
+    for (round = 0; round < 10000; round++) {
         n = kit_below(round % 10 ? 12 : 300);
         memset(&h, 0, sizeof h);
         h.threads = pool_threads(p);
@@ -62,6 +70,9 @@ static void test_pool(uint32_t threads, int pin)
             nanosleep(&t, NULL);
         }
     }
+    pool_run(p, add_piece, &sum, 200000);
+    if (sum != 199999ull * 200000 / 2)
+        kit_fail("200000 pieces, some not run once");
     pool_destroy(p);
 }
 

@@ -14,6 +14,7 @@
 #include "vbmi.h"
 
 #define GROUP 8u    /* tiles of one row block before the next stream's turn */
+#define AHEAD 8u    /* tiles from use to prefetch */
 #define CHUNK 2048u /* columns decoded at once by dots_many */
 /* sum + u * v in groups of four bytes, u unsigned. As assembly because gcc 12 copies the sum at
  * each use of the intrinsic and then runs out of registers. */
@@ -29,6 +30,7 @@ static inline __attribute__((always_inline)) void
 one_token(const struct dots_args *a, const int pair, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
+    uint32_t group = a->streams > 1 ? GROUP : a->tiles;
     __m512i(*sums)[16] = a->scratch; /* [blocks][16] */
     struct tables t;
     uint32_t k, s, r;
@@ -36,8 +38,8 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
     for (s = 0; s < a->blocks; s++)
         for (r = 0; r < 16; r++)
             sums[s][r] = _mm512_setzero_si512();
-    for (k = 0; k < a->tiles; k += GROUP) {
-        uint32_t end = k + GROUP < a->tiles ? k + GROUP : a->tiles, i;
+    for (k = 0; k < a->tiles; k += group) {
+        uint32_t end = k + group < a->tiles ? k + group : a->tiles, i;
         for (s = 0; s < a->blocks; s++) {
             const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
             __m512i acc[16];
@@ -48,7 +50,7 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
                 const int8_t *q = a->q + (uint64_t)i * (pair ? 128 : 64);
                 __m512i q0 = _mm512_loadu_si512(q), q1 = pair ? _mm512_loadu_si512(q + 64) : q0;
                 struct above up = {q0, q0};
-                prefetch_tile(tile + GROUP * Q35_TILE_BYTES);
+                prefetch_tile(tile + AHEAD * Q35_TILE_BYTES);
                 decode_seam(&t, tile, &up, has_b, ring);
                 UNROLL
                 for (r = 0; r < 16; r++) {

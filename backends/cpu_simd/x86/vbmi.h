@@ -103,7 +103,7 @@ static inline void decode_seam(const struct tables *t, const uint8_t *tile, stru
     }
 }
 
-static inline void prefetch_tile(const uint8_t *tile)
+INLINE void prefetch_tile(const uint8_t *tile)
 {
     int i;
     UNROLL
