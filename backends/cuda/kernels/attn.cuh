@@ -114,22 +114,46 @@ FN void attn_lane(const float *q, const uint16_t *k0, const uint16_t *k1, float 
     }
 }
 
-/* The sum of lanes l, l + H, l + 2H ... by the tree: H = 16 is one lane, H = 1 all of them. */
-template <int C, int H>
-FN void attn_tree(const float *q, const uint16_t *k0, const uint16_t *k1, float sum[4][2])
+/* Lanes l, l + 8, l + 4, l + 12, joined as the tree does. */
+template <int C>
+FN void attn_four(const float *q, const uint16_t *k0, const uint16_t *k1, float sum[4][2])
 {
-    if constexpr (H == 16) {
-        attn_lane<C>(q, k0, k1, sum);
-    } else {
-        float other[4][2];
-        int r;
-        attn_tree<C, 2 * H>(q, k0, k1, sum);
-        attn_tree<C, 2 * H>(q + H * C, k0 + H * C, k1 + H * C, other);
+    float t[4][2];
+    int r, l;
+    attn_lane<C>(q, k0, k1, sum);
+    attn_lane<C>(q + 8 * C, k0 + 8 * C, k1 + 8 * C, t);
 #pragma unroll
-        for (r = 0; r < 4; r++) {
-            sum[r][0] = sum[r][0] + other[r][0];
-            sum[r][1] = sum[r][1] + other[r][1];
-        }
+    for (r = 0; r < 4; r++)
+        for (l = 0; l < 2; l++)
+            sum[r][l] = sum[r][l] + t[r][l];
+    float u[4][2];
+    attn_lane<C>(q + 4 * C, k0 + 4 * C, k1 + 4 * C, u);
+    attn_lane<C>(q + 12 * C, k0 + 12 * C, k1 + 12 * C, t);
+#pragma unroll
+    for (r = 0; r < 4; r++)
+        for (l = 0; l < 2; l++)
+            sum[r][l] = sum[r][l] + (u[r][l] + t[r][l]);
+}
+
+/* All 16 lanes. The loops stay loops: unrolled, the sums would not fit into registers. */
+template <int C>
+FN void attn_dots(const float *q, const uint16_t *k0, const uint16_t *k1, float sum[4][2])
+{
+    float even[4][2], t[4][2];
+    int r, l, odd;
+#pragma unroll 1
+    for (odd = 0; odd < 2; odd++, q += C, k0 += C, k1 += C) {
+        attn_four<C>(q, k0, k1, sum);
+        attn_four<C>(q + 2 * C, k0 + 2 * C, k1 + 2 * C, t);
+#pragma unroll
+        for (r = 0; r < 4; r++)
+            for (l = 0; l < 2; l++) {
+                sum[r][l] = sum[r][l] + t[r][l];
+                if (odd)
+                    sum[r][l] = even[r][l] + sum[r][l];
+                else
+                    even[r][l] = sum[r][l];
+            }
     }
 }
 
@@ -209,8 +233,8 @@ FN void attn_page(const struct q35_cu_attn *a, const attn_shared *s, uint32_t wa
     uint32_t lane = lane_id();
     float score[4][2], *p = s->p + warp * (4u * 64u);
     int r;
-    attn_tree<C, 1>(s->q + warp * (4u * 16u * C), s->k + lane * s->k_pitch,
-                    s->k + (lane + 32u) * s->k_pitch, score);
+    attn_dots<C>(s->q + warp * (4u * 16u * C), s->k + lane * s->k_pitch,
+                 s->k + (lane + 32u) * s->k_pitch, score);
 #pragma unroll
     for (r = 0; r < 4; r++)
         if (first[r] < 64u)

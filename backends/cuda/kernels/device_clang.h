@@ -5,6 +5,10 @@
 
 /* What nvcc brings along and clang without a CUDA toolkit does not. Device code only. */
 
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
 #define __global__ __attribute__((global))
 #define __device__ __attribute__((device))
 #define __shared__ __attribute__((shared))
@@ -12,7 +16,6 @@
 #define __launch_bounds__(...) __attribute__((launch_bounds(__VA_ARGS__)))
 #define memcpy __builtin_memcpy
 
-typedef __SIZE_TYPE__ size_t;
 #define Q35_DEVICE_BUILTIN static __device__ __forceinline__
 
 struct q35_thread_index {
