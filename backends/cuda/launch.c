@@ -10,6 +10,9 @@
 #ifdef Q35_CUDA_IMAGE
 extern const unsigned char q35_cuda_image[]; /* a fat binary, or PTX with its final zero */
 static const void *const image = q35_cuda_image;
+#ifdef Q35_CUDA_IMAGE80
+extern const unsigned char q35_cuda_image80[]; /* PTX for 8.0 and later */
+#endif
 #else
 static const void *const image = NULL;
 #endif
@@ -22,9 +25,15 @@ bool cuda_has_kernels(void)
 enum q35_status cuda_kernels_create(struct q35_device *dev, struct q35_error *err)
 {
     const struct cu *cu = dev->cu;
-    cu_result code = cu->ModuleLoadData(&dev->module, image);
+    const void *best = image;
+    cu_result code;
     char what[80];
     uint32_t i;
+#ifdef Q35_CUDA_IMAGE80
+    if (dev->limits.cc >= 80)
+        best = q35_cuda_image80;
+#endif
+    code = cu->ModuleLoadData(&dev->module, best);
     if (code) {
         dev->module = NULL;
         return cuda_check(dev, code, "loading the kernels", err);
