@@ -61,25 +61,42 @@ cu_ctx fake_current(cu_result *code)
 
 /* ---- settings ------------------------------------------------------------------------------- */
 
-FAKE_API int q35_fake_set(const char *key, long long value);
-FAKE_API int q35_fake_set(const char *key, long long value)
+static long long *setting(const char *key)
 {
     static const struct {
         const char *key;
         long long *at;
-    } keys[] = {{"devices", &fake.devices},    {"memory", &fake.memory},
-                {"oom_at", &fake.oom_at},      {"launch_fail_at", &fake.launch_fail_at},
-                {"lost_at", &fake.lost_at},    {"dead_at", &fake.dead_at},
-                {"no_graphs", &fake.no_graphs}};
+    } keys[] = {{"devices", &fake.devices},        {"memory", &fake.memory},
+                {"oom_at", &fake.oom_at},          {"launch_fail_at", &fake.launch_fail_at},
+                {"lost_at", &fake.lost_at},        {"dead_at", &fake.dead_at},
+                {"no_graphs", &fake.no_graphs},    {"graph_launches", &fake.graph_launches},
+                {"peer_copies", &fake.peer_copies}};
     size_t i;
     for (i = 0; i < sizeof(keys) / sizeof(*keys); i++)
-        if (!strcmp(keys[i].key, key)) {
-            pthread_mutex_lock(&fake.lock);
-            *keys[i].at = value;
-            pthread_mutex_unlock(&fake.lock);
-            return 0;
-        }
-    return -1;
+        if (!strcmp(keys[i].key, key))
+            return keys[i].at;
+    return NULL;
+}
+
+FAKE_API int q35_fake_set(const char *key, long long value);
+FAKE_API int q35_fake_set(const char *key, long long value)
+{
+    long long *at = setting(key);
+    if (!at)
+        return -1;
+    pthread_mutex_lock(&fake.lock);
+    *at = value;
+    if (at == &fake.dead_at && !value) /* and back to life */
+        memset(fake.dead, 0, sizeof(fake.dead));
+    pthread_mutex_unlock(&fake.lock);
+    return 0;
+}
+
+FAKE_API long long q35_fake_get(const char *key);
+FAKE_API long long q35_fake_get(const char *key)
+{
+    const long long *at = setting(key);
+    return at ? *at : -1;
 }
 
 static void read_environment(void)

@@ -20,7 +20,8 @@
  *     lost_at         the n-th kernel to run from now on takes its context with it
  *     dead_at         the same, and no context can be made on that GPU any more
  *     no_graphs       1: capturing is refused
- * Faults strike once; 0 calls one off. */
+ * Faults strike once; 0 calls one off. q35_fake_get tells what is left, and also counts
+ * `graph_launches` and `peer_copies`. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -97,6 +98,7 @@ struct fake {
     pthread_mutex_t lock; /* recursive; around every entry point */
     bool started;
     long long devices, memory, oom_at, launch_fail_at, lost_at, dead_at, no_graphs;
+    long long graph_launches, peer_copies;
     bool dead[FAKE_DEVICES];
     uint64_t used[FAKE_DEVICES];
     struct cu_ctx_object *contexts;

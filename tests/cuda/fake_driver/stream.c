@@ -336,6 +336,7 @@ FAKE_API cu_result cuMemcpyPeerAsync(cu_ptr to, cu_ctx to_ctx, cu_ptr from, cu_c
     ENTER();
     if (code)
         LEAVE(code);
+    fake.peer_copies++;
     fake_check_context(to_ctx, "copy to another device");
     fake_check_context(from_ctx, "copy from another device");
     fake_check_range((void *)(uintptr_t)to, bytes, false, to_ctx, "copy to another device");
@@ -417,6 +418,7 @@ FAKE_API cu_result cuGraphLaunch(cu_exec e, cu_stream s)
 {
     const struct fake_op *op;
     ENTER();
+    fake.graph_launches++;
     for (op = e->ops; op && !code; op = op->next)
         code = fake_enqueue(s, op);
     LEAVE(code);
