@@ -33,7 +33,7 @@
 #define Q35_CU_FEW_WARPS 16u   /* of one block of threads */
 #define Q35_CU_FEW_BLOCKS 32u  /* most row blocks in the span of one block of threads */
 #define Q35_CU_MANY_ROWS 128u  /* rows of one block of threads of matmul_many */
-#define Q35_CU_MANY_PITCH 144u /* bytes of a token's tile of activations in shared memory */
+#define Q35_CU_MANY_PITCH 128u /* bytes of a token's tile of activations in shared memory */
 #define Q35_CU_TABLE_BYTES 16384u
 
 /* name, struct of arguments */

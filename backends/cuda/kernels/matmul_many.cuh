@@ -99,6 +99,15 @@ FN void many_decode(const uint8_t *table, const tile_words *w, uint32_t kind, ui
     }
 }
 
+/* Where part p (16 bytes) of a token's tile lies: moved about so that 8 lanes that read at once find
+ * 8 different groups of banks, without padding, which an SM of 64 KiB has no room for. */
+template <bool PAIR>
+FN uint32_t many_x_at(uint32_t token, uint32_t p)
+{
+    uint32_t g = token & 7u;
+    return token * Q35_CU_MANY_PITCH + 16u * (p ^ (PAIR ? g : (g & 1u) << 2 | g >> 1));
+}
+
 /* Starts copying the activations of one tile: x[NT][PITCH]. */
 template <int NT, bool PAIR>
 FN void many_copy_x(const struct q35_cu_matmul *a, uint32_t token0, uint32_t tile, uint8_t *x)
@@ -110,7 +119,7 @@ FN void many_copy_x(const struct q35_cu_matmul *a, uint32_t token0, uint32_t til
         bool valid = token0 + token < a->n_tokens;
         const int8_t *from = a->q + (uint64_t)(valid ? token0 + token : 0u) * a->cols_padded +
                              tile * (16u * parts) + 16u * p;
-        copy16(x + token * Q35_CU_MANY_PITCH + 16u * p, from, valid);
+        copy16(x + many_x_at<PAIR>(token, p), from, valid);
     }
     copy_commit();
 }
@@ -127,8 +136,8 @@ FN void many_multiply(const uint8_t *w, const uint8_t *x, int32_t acc[4][NT / 32
         uint4 b[NT / 32], f;
 #pragma unroll
         for (n = 0; n < NT / 32; n++)
-            b[n] = *(const uint4 *)(x + (8u * (uint32_t)n + g) * Q35_CU_MANY_PITCH +
-                                    (PAIR ? 32u : 16u) * t + 8u * (uint32_t)s);
+            b[n] = *(const uint4 *)(x + many_x_at<PAIR>(8u * (uint32_t)n + g,
+                                                        PAIR ? 2u * t + (uint32_t)s / 2u : t));
 #pragma unroll
         for (i = 0; i < 4; i++) {
             uint32_t word[4];
