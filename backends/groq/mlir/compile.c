@@ -41,8 +41,7 @@
 #define TRIPLE ""
 #endif
 
-/* ---- the cache
- * ------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------- */
 
 /* Ours or root's, and nobody else may write. */
 static bool is_private(const struct stat *st)
@@ -121,8 +120,7 @@ void groq_compiler_fini(struct groq_compiler *c)
     c->cache = NULL;
 }
 
-/* ---- the name of an object
- * ------------------------------------------------------------------------ */
+/* ---- the name of an object --------------------------------------------------------------- */
 
 struct digest {
     uint64_t a, b;
@@ -166,8 +164,7 @@ static char *object_path(const struct groq_compiler *c, const struct groq_progra
                : path;
 }
 
-/* ---- compiling
- * ------------------------------------------------------------------------------------- */
+/* ---- compiling --------------------------------------------------------------------------- */
 
 enum q35_status groq_write_file(const char *path, const char *text, uint64_t length,
                                 struct q35_error *err)
@@ -304,8 +301,7 @@ static enum q35_status compile(const struct groq_compiler *c, const struct groq_
     return st;
 }
 
-/* ---- loading
- * --------------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------- */
 
 static bool load(const char *path, struct groq_object *out)
 {
@@ -348,8 +344,7 @@ void groq_object_close(struct groq_object *o)
     memset(o, 0, sizeof(*o));
 }
 
-/* ---- for a vendor's compiler
- * ------------------------------------------------------------------------ */
+/* ---- for a vendor's compiler ------------------------------------------------------------- */
 
 enum q35_status groq_mlir_dump(const struct groq_compiler *c, const struct groq_program *p,
                                const char *dir, const char *name, struct q35_error *err)

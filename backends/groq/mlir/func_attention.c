@@ -58,8 +58,7 @@ static uint64_t page_half(const struct q35_layer *l)
     return (uint64_t)l->n_kv_heads * Q35_ATTN_BLOCK * l->head_dim;
 }
 
-/* ---- store
- * --------------------------------------------------------------------------------------- */
+/* ---- store ------------------------------------------------------------------------------- */
 
 struct store_ctx {
     struct ref from;
@@ -109,8 +108,7 @@ void func_kv_store(struct gen *g, const struct q35_layer *l)
     close_func(g);
 }
 
-/* ---- attention
- * ----------------------------------------------------------------------------------- */
+/* ---- attention --------------------------------------------------------------------------- */
 
 struct attn_ctx {
     const struct q35_layer *l;

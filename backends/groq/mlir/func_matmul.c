@@ -7,8 +7,7 @@
 
 #include <stdio.h>
 
-/* ---- decode
- * -------------------------------------------------------------------------------------- */
+/* ---- decode ------------------------------------------------------------------------------ */
 
 /* Unpacks codes 8 at a time: 7 bytes make a word of 8 codes. */
 static void emit_unpack(struct gen *g, val codes, val at, val c)
@@ -105,8 +104,7 @@ void func_decode(struct gen *g, uint32_t scheme)
     close_func(g);
 }
 
-/* ---- product
- * ------------------------------------------------------------------------------------- */
+/* ---- product ----------------------------------------------------------------------------- */
 
 /* @dot_NAME(n, q, k0, w, acc, r0): 16 decoded rows times the activations from column k0 on. */
 static void func_dot(struct gen *g, const char *name, uint32_t padded, uint32_t cols, uint32_t rows)
@@ -304,8 +302,7 @@ void func_matmul(struct gen *g, const struct q35_tensor_desc *d, bool bias, bool
     close_func(g);
 }
 
-/* ---- embedding
- * ----------------------------------------------------------------------------------- */
+/* ---- embedding --------------------------------------------------------------------------- */
 
 /* out[t] = row[0 .. d_model) of the buffer, times embed_scale */
 static void emit_scaled_copy(struct gen *g, const struct ref *buf, const struct ref *out, val t,

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-/* ---- RMSNorm --------------------------------------------------------------------------------- */
+/* ---- RMSNorm ----------------------------------------------------------------------------- */
 
 struct norm_ctx {
     struct ref x;
@@ -66,8 +66,7 @@ void func_rms_norm(struct gen *g, uint32_t heads, uint32_t d, float eps)
     close_func(g);
 }
 
-/* ---- rotation ----------------------------------------------------------------------------------
- */
+/* ---- rotation ---------------------------------------------------------------------------- */
 
 static val load_buf(struct gen *g, const struct ref *buf, val i)
 {
@@ -172,8 +171,7 @@ void func_unrotate(struct gen *g, uint32_t cols_padded, uint32_t rot_block)
     close_func(g);
 }
 
-/* ---- quantization
- * -------------------------------------------------------------------------------- */
+/* ---- quantization ------------------------------------------------------------------------ */
 
 /* The largest magnitude of the buffer, NaN aside. */
 static val emit_top(struct gen *g, const struct ref *buf, uint32_t cols_padded)
@@ -247,8 +245,7 @@ void func_quantize(struct gen *g, uint32_t cols, uint32_t rot_block)
     close_func(g);
 }
 
-/* ---- rope
- * ---------------------------------------------------------------------------------------- */
+/* ---- rope -------------------------------------------------------------------------------- */
 
 static val emit_poly(struct gen *g, val z, val top, const enum groq_number_id *ids, uint32_t n)
 {
@@ -362,8 +359,7 @@ void func_rope(struct gen *g, const struct q35_layer *l, uint32_t heads)
     close_func(g);
 }
 
-/* ---- SwiGLU
- * -------------------------------------------------------------------------------------- */
+/* ---- SwiGLU ------------------------------------------------------------------------------ */
 
 /* @swiglu(n, gate, up): gate = silu(gate) * up */
 void func_swiglu(struct gen *g, uint32_t d_ffn)

@@ -36,8 +36,7 @@ void groq_program_free(struct groq_program *p)
     *p = (struct groq_program){0};
 }
 
-/* ---- the entry under way ------------------------------------------------------------------------
- */
+/* ---- the entry under way ----------------------------------------------------------------- */
 
 struct entry {
     struct gen *g;
@@ -119,8 +118,7 @@ static val seed_of(struct entry *e, uint32_t role)
                    GROQ_MLIR_NUMBERS);
 }
 
-/* ---- private functions: each once ---------------------------------------------------------------
- */
+/* ---- private functions: each once -------------------------------------------------------- */
 
 static bool same_shape(const struct q35_tensor_desc *a, const struct q35_tensor_desc *b)
 {
@@ -202,8 +200,7 @@ static void funcs_of_decoder(struct gen *g, const struct groq_layer *l)
     func_swiglu(g, d->d_ffn);
 }
 
-/* ---- calls
- * ----------------------------------------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------------------- */
 
 static void call_norm(struct entry *e, uint32_t heads, uint32_t d, val x, uint32_t role, val y)
 {
@@ -303,8 +300,7 @@ static void call_linear(struct entry *e, uint32_t role, uint32_t count, val x, c
     }
 }
 
-/* ---- bodies
- * ---------------------------------------------------------------------------------------- */
+/* ---- bodies ------------------------------------------------------------------------------ */
 
 /* Scratch of the products: one tile's buffers, then a row and the quantized tokens. */
 static void take_scratch(struct entry *e)
@@ -448,8 +444,7 @@ static void take_decoder(struct entry *e, struct decoder_rows *r)
     r->o_at = take(e, (uint64_t)d->head_dim * sizeof(float));
 }
 
-/* ---- the module
- * ------------------------------------------------------------------------------------ */
+/* ---- the module -------------------------------------------------------------------------- */
 
 /* Opens @q35_layer; its arguments are in gen.h. */
 static void open_entry(struct entry *e)

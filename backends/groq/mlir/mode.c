@@ -3,13 +3,19 @@
 
 /* mode = mlir: every distinct layer is compiled once when weights are uploaded, and run. */
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../groq.h"
 #include "compile.h"
+#include "run.h"
+
+enum { MAX_COMPILERS = 7 }; /* threads beside the calling one */
 
 struct program {
     struct groq_layer key;
@@ -23,10 +29,7 @@ struct state {
     char *dump; /* folder or NULL */
     struct program *programs;
     uint32_t count;
-    uint8_t *arena; /* of the hungriest program */
-    uint64_t arena_bytes;
-    int64_t *pages; /* [GROQ_TILE_TOKENS][page_room] */
-    uint64_t page_room;
+    struct groq_runner runner;
 };
 
 static void close_state(void *p)
@@ -37,8 +40,7 @@ static void close_state(void *p)
         groq_object_close(&s->programs[i].object);
     groq_compiler_fini(&s->compiler);
     free(s->programs);
-    free(s->arena);
-    free(s->pages);
+    groq_runner_fini(&s->runner);
     free(s->dump);
     free(s);
 }
@@ -76,8 +78,7 @@ static enum q35_status open_state(const struct groq_config *config,
     return Q35_OK;
 }
 
-/* ---- programs
- * -------------------------------------------------------------------------------------- */
+/* ---- programs ---------------------------------------------------------------------------- */
 
 /* What the text does not depend on is made equal: two layers with one key are one program. */
 static void make_key(struct groq_layer *l)
@@ -128,52 +129,112 @@ static double now(void)
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
 }
 
-static enum q35_status add(struct state *s, const struct groq_layer *l,
-                           const struct groq_layer *key, struct q35_error *err)
-{
-    struct program p = {.key = *key}, *all;
+/* A program on its way. */
+struct job {
+    struct groq_layer layer, key;
     struct groq_program text;
-    char name[64];
-    double start = now();
-    enum q35_status st;
+    struct groq_object object;
+    struct q35_error err;
+    enum q35_status status;
+    double seconds;
+};
 
-    if (!groq_mlir_generate(l, NULL, &text))
-        return q35_soft_fail(err, Q35_E_NOMEM, "no memory for MLIR");
-    p.arena_bytes = text.arena_bytes;
-    st = groq_compile(&s->compiler, &text, &p.object, err);
-    if (!st && s->dump) {
-        snprintf(name, sizeof(name), "%s-%016llx", kind_name(l->desc.kind),
-                 (unsigned long long)q35_hash_chunk((const uint8_t *)text.text, text.length, 0));
-        st = groq_mlir_dump(&s->compiler, &text, s->dump, name, err);
+/* Jobs that threads take one after another. */
+struct work {
+    const struct groq_compiler *compiler;
+    struct job *jobs;
+    uint32_t count;
+    _Atomic uint32_t next;
+};
+
+static void *work_on(void *p)
+{
+    struct work *w = p;
+    uint32_t i;
+    while ((i = atomic_fetch_add(&w->next, 1)) < w->count) {
+        struct job *j = &w->jobs[i];
+        double start = now();
+        j->status = groq_compile(w->compiler, &j->text, &j->object, &j->err);
+        j->seconds = now() - start;
     }
-    groq_program_free(&text);
-    all = st ? NULL : realloc(s->programs, (s->count + 1) * sizeof(*all));
-    if (!st && !all)
-        st = q35_soft_fail(err, Q35_E_NOMEM, "no memory for a program");
-    if (st) {
-        groq_object_close(&p.object);
-        return st;
-    }
-    s->programs = all;
-    all[s->count++] = p;
-    report(s, l, now() - start);
-    return Q35_OK;
+    return NULL;
 }
 
-/* The arena starts as zeros, so that nothing undefined is ever read. */
-static enum q35_status grow_arena(struct state *s, uint64_t bytes, struct q35_error *err)
+/* Compiles all jobs, one thread for each processor; this one takes part. */
+static void compile_all(struct state *s, struct job *jobs, uint32_t count)
 {
-    uint8_t *arena;
-    if (bytes <= s->arena_bytes)
+    struct work w = {.compiler = &s->compiler, .jobs = jobs, .count = count};
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    pthread_t threads[MAX_COMPILERS];
+    uint32_t n = 0;
+    while (n < MAX_COMPILERS && n + 1 < count && (long)n + 1 < processors &&
+           !pthread_create(&threads[n], NULL, work_on, &w))
+        n++;
+    work_on(&w);
+    while (n)
+        pthread_join(threads[--n], NULL);
+}
+
+static enum q35_status dump(const struct state *s, const struct job *j, struct q35_error *err)
+{
+    char name[64];
+    if (!s->dump)
         return Q35_OK;
-    arena = aligned_alloc(64, (bytes + 63) & ~UINT64_C(63));
-    if (!arena)
-        return q35_soft_fail(err, Q35_E_NOMEM, "no memory for %llu bytes of scratch",
-                             (unsigned long long)bytes);
-    memset(arena, 0, bytes);
-    free(s->arena);
-    s->arena = arena;
-    s->arena_bytes = bytes;
+    snprintf(name, sizeof(name), "%s-%016llx", kind_name(j->layer.desc.kind),
+             (unsigned long long)q35_hash_chunk((const uint8_t *)j->text.text, j->text.length, 0));
+    return groq_mlir_dump(&s->compiler, &j->text, s->dump, name, err);
+}
+
+/* Takes over what has been compiled. The first failure is the result. */
+static enum q35_status adopt(struct state *s, struct job *jobs, uint32_t count,
+                             struct q35_error *err)
+{
+    struct program *all = realloc(s->programs, (s->count + count) * sizeof(*all));
+    enum q35_status st = Q35_OK;
+    uint32_t i;
+    if (!all)
+        return q35_soft_fail(err, Q35_E_NOMEM, "no memory for programs");
+    s->programs = all;
+    for (i = 0; i < count; i++) {
+        struct job *j = &jobs[i];
+        if (!st && j->status) {
+            *err = j->err;
+            err->layer = j->layer.desc.index;
+            st = j->status;
+        }
+        if (!st)
+            st = dump(s, j, err);
+        if (st)
+            continue;
+        all[s->count++] = (struct program){j->key, j->object, j->text.arena_bytes};
+        j->object = (struct groq_object){0};
+        report(s, &j->layer, j->seconds);
+    }
+    return st;
+}
+
+/* The layers of a span that are new, each shape once. */
+static enum q35_status collect(const struct state *s, const struct q35_layer *first, uint32_t count,
+                               uint32_t stride, struct job *jobs, uint32_t *n,
+                               struct q35_error *err)
+{
+    uint32_t i, k;
+    for (i = 0; i < count; i++) {
+        struct job *j = &jobs[*n];
+        const void *at = (const uint8_t *)first + (uint64_t)i * stride;
+        memset(j, 0, sizeof(*j));
+        j->err = (struct q35_error)Q35_ERROR_INIT;
+        groq_layer_read(at, &j->layer);
+        j->key = j->layer;
+        make_key(&j->key);
+        for (k = 0; k < *n && memcmp(&jobs[k].key, &j->key, sizeof(j->key)) != 0; k++)
+            ;
+        if (k < *n || find(s, &j->key))
+            continue;
+        if (!groq_mlir_generate(&j->layer, NULL, &j->text))
+            return q35_soft_fail(err, Q35_E_NOMEM, "no memory for MLIR");
+        (*n)++;
+    }
     return Q35_OK;
 }
 
@@ -181,25 +242,24 @@ static enum q35_status layers(void *state, const struct q35_layer *first, uint32
                               uint32_t stride, struct q35_error *err)
 {
     struct state *s = state;
-    uint32_t i;
-    for (i = 0; i < count; i++) {
-        const void *at = (const uint8_t *)first + (uint64_t)i * stride;
-        const struct q35_layer *layer = at;
-        struct groq_layer l, key;
-        enum q35_status st = Q35_OK;
-        groq_layer_read(layer, &l);
-        key = l;
-        make_key(&key);
-        if (!find(s, &key))
-            st = add(s, &l, &key, err);
-        if (!st)
-            st = grow_arena(s, find(s, &key)->arena_bytes, err);
-        if (st) {
-            err->layer = layer->index;
-            return st;
-        }
+    struct job *jobs = malloc(count * sizeof(*jobs));
+    uint32_t n = 0, i;
+    enum q35_status st;
+    if (!jobs)
+        return q35_soft_fail(err, Q35_E_NOMEM, "no memory for %u layers", count);
+    st = collect(s, first, count, stride, jobs, &n, err);
+    if (!st && n) {
+        compile_all(s, jobs, n);
+        st = adopt(s, jobs, n, err);
     }
-    return Q35_OK;
+    for (i = 0; i < n; i++) {
+        groq_object_close(&jobs[i].object);
+        groq_program_free(&jobs[i].text);
+    }
+    free(jobs);
+    for (i = 0; !st && i < s->count; i++)
+        st = groq_runner_grow(&s->runner, s->programs[i].arena_bytes, err);
+    return st;
 }
 
 /* Adds the arena. A key that is the last one's needs no new text. */
@@ -229,158 +289,21 @@ static enum q35_status plan(void *state, const struct q35_plan_request *request,
     return Q35_OK;
 }
 
-/* ---- calls
- * ----------------------------------------------------------------------------------------- */
-
-/* MLIR's descriptors of memrefs of rank 1 and 2. */
-struct memref1 {
-    void *base, *data;
-    int64_t offset, size, stride;
-};
-struct memref2 {
-    void *base, *data;
-    int64_t offset, size[2], stride[2];
-};
-
-static struct memref1 ref1(const void *data, uint64_t n)
-{
-    void *p = (void *)(uintptr_t)data;
-    return (struct memref1){p, p, 0, (int64_t)n, 1};
-}
-
-static struct memref2 ref2(void *data, uint64_t rows, uint64_t cols)
-{
-    return (struct memref2){data, data, 0, {(int64_t)rows, (int64_t)cols}, {(int64_t)cols, 1}};
-}
-
-typedef void (*embed_fn)(struct memref1 *ids, struct memref1 *arena, struct memref1 *numbers,
-                         struct memref1 *weights, struct memref2 *out);
-typedef void (*head_fn)(struct memref2 *x, struct memref1 *arena, struct memref1 *numbers,
-                        struct memref1 *norm, struct memref1 *weights, struct memref2 *logits);
-typedef struct memref1 *m1;
-typedef void (*decoder_fn)(struct memref2 *x, m1 positions, struct memref2 *pages, m1 pool,
-                           m1 arena, m1 numbers, m1, m1, m1, m1, m1, m1, m1, m1, m1, m1, m1, m1, m1,
-                           m1, m1, m1);
-
-/* One call of a layer over up to GROQ_TILE_TOKENS tokens. */
-struct part {
-    struct state *s;
-    const struct q35_soft_layer_call *c;
-    const struct program *p;
-    struct memref1 arena, numbers, roles[Q35_ROLE_COUNT];
-};
-
-static void run_embed(struct part *p, uint32_t first, uint32_t n)
-{
-    const struct q35_soft_layer_call *c = p->c;
-    int32_t list[GROQ_TILE_TOKENS];
-    struct memref1 ids = ref1(list, n);
-    struct memref2 out = ref2(c->x + (uint64_t)first * c->layer->d_model, n, c->layer->d_model);
-    uint32_t i;
-    for (i = 0; i < n; i++) {
-        const void *at = (const uint8_t *)c->tokens + (uint64_t)(first + i) * c->token_stride;
-        list[i] = ((const struct q35_token *)at)->id;
-    }
-    ((embed_fn)(uintptr_t)p->p->object.entry)(&ids, &p->arena, &p->numbers,
-                                              &p->roles[Q35_ROLE_TOKEN_EMBED], &out);
-}
-
-static void run_head(struct part *p, uint32_t first, uint32_t n)
-{
-    const struct q35_layer *l = p->c->layer;
-    struct memref2 x = ref2(p->c->x + (uint64_t)first * l->d_model, n, l->d_model);
-    struct memref2 logits = ref2(p->c->logits + (uint64_t)first * l->vocab, n, l->vocab);
-    ((head_fn)(uintptr_t)p->p->object.entry)(&x, &p->arena, &p->numbers,
-                                             &p->roles[Q35_ROLE_OUT_NORM], &p->roles[Q35_ROLE_HEAD],
-                                             &logits);
-}
-
-/* Where the pages of n tokens lie, relative to one of them, in values. */
-static enum q35_status point(struct part *p, uint32_t first, uint32_t n, struct memref2 *pages,
-                             struct memref1 *pool, struct q35_error *err)
-{
-    const struct q35_soft_layer_call *c = p->c;
-    const uint16_t *base = c->pages[first][c->positions[first] / Q35_ATTN_BLOCK];
-    uint32_t window = c->layer->window, i, b;
-    uint64_t blocks = 0;
-    for (i = first; i < first + n; i++)
-        if (c->positions[i] / Q35_ATTN_BLOCK >= blocks)
-            blocks = c->positions[i] / Q35_ATTN_BLOCK + 1;
-    if (blocks > p->s->page_room) {
-        int64_t *more = malloc(2 * blocks * GROQ_TILE_TOKENS * sizeof(*more));
-        if (!more)
-            return q35_soft_fail(err, Q35_E_NOMEM, "no memory for a table of pages");
-        free(p->s->pages);
-        p->s->pages = more;
-        p->s->page_room = 2 * blocks;
-    }
-    *pages = ref2(p->s->pages, n, p->s->page_room);
-    *pool = ref1(base, INT64_MAX / 4);
-    for (i = 0; i < n; i++) {
-        uint32_t hi = c->positions[first + i];
-        uint32_t lo = window && hi + 1 > window ? hi + 1 - window : 0;
-        for (b = lo / Q35_ATTN_BLOCK; b <= hi / Q35_ATTN_BLOCK; b++)
-            p->s->pages[i * p->s->page_room + b] =
-                ((intptr_t)c->pages[first + i][b] - (intptr_t)base) / (intptr_t)sizeof(*base);
-    }
-    return Q35_OK;
-}
-
-static enum q35_status run_decoder(struct part *p, uint32_t first, uint32_t n,
-                                   struct q35_error *err)
-{
-    const struct q35_soft_layer_call *c = p->c;
-    struct memref2 x = ref2(c->x + (uint64_t)first * c->layer->d_model, n, c->layer->d_model);
-    struct memref1 positions = ref1(c->positions + first, n), pool, *r = p->roles;
-    struct memref2 pages;
-    enum q35_status st = point(p, first, n, &pages, &pool, err);
-    if (st)
-        return st;
-    ((decoder_fn)(uintptr_t)p->p->object.entry)(
-        &x, &positions, &pages, &pool, &p->arena, &p->numbers, &r[Q35_ROLE_ATTN_NORM],
-        &r[Q35_ROLE_Q], &r[Q35_ROLE_K], &r[Q35_ROLE_V], &r[Q35_ROLE_O], &r[Q35_ROLE_Q_BIAS],
-        &r[Q35_ROLE_K_BIAS], &r[Q35_ROLE_V_BIAS], &r[Q35_ROLE_O_BIAS], &r[Q35_ROLE_Q_NORM],
-        &r[Q35_ROLE_K_NORM], &r[Q35_ROLE_FFN_NORM], &r[Q35_ROLE_GATE], &r[Q35_ROLE_UP],
-        &r[Q35_ROLE_DOWN], &r[Q35_ROLE_ROPE_FREQ]);
-    return Q35_OK;
-}
-
 static enum q35_status run_layer(void *user, const struct q35_soft_layer_call *c,
                                  struct q35_error *err)
 {
     struct state *s = groq_state(user);
-    struct part p = {.s = s, .c = c};
     struct groq_layer key = {.desc = *c->layer};
-    int64_t numbers[GROQ_MLIR_NUMBERS] = {0};
-    enum q35_status st = Q35_OK;
-    uint32_t role, first, n;
-
-    for (role = 0; role < Q35_ROLE_COUNT; role++) {
-        const struct q35_tensor_desc *t = c->tensors[role];
-        p.roles[role] = ref1(s->arena, 0);
-        if (!t)
-            continue;
-        key.tensors[role] = *t;
-        numbers[role] = (int64_t)t->rot_seed;
-        p.roles[role] = ref1(c->data[role], t->type == Q35_TENSOR_F32 ? t->bytes / 4 : t->bytes);
-    }
-    numbers[Q35_ROLE_COUNT] = c->layer->window;
+    const struct program *p;
+    uint32_t role;
+    for (role = 0; role < Q35_ROLE_COUNT; role++)
+        if (c->tensors[role])
+            key.tensors[role] = *c->tensors[role];
     make_key(&key);
-    p.p = find(s, &key);
-    if (!p.p)
+    p = find(s, &key);
+    if (!p)
         return q35_soft_fail(err, Q35_E_INTERNAL, "the layer has not been compiled");
-    p.arena = ref1(s->arena, p.p->arena_bytes);
-    p.numbers = ref1(numbers, GROQ_MLIR_NUMBERS);
-    for (first = 0; !st && first < c->n_tokens; first += n) {
-        n = c->n_tokens - first < GROQ_TILE_TOKENS ? c->n_tokens - first : GROQ_TILE_TOKENS;
-        if (c->layer->kind == Q35_LAYER_EMBED)
-            run_embed(&p, first, n);
-        else if (c->layer->kind == Q35_LAYER_HEAD)
-            run_head(&p, first, n);
-        else
-            st = run_decoder(&p, first, n, err);
-    }
-    return st;
+    return groq_run_layer(&s->runner, p->object.entry, c, err);
 }
 
 const struct groq_mode groq_mode_mlir = {
