@@ -11,6 +11,7 @@
 #include "kernels.h"
 #include "opencl.h"
 
+enum { PARTS = 11 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ocl_context *contexts;
 
@@ -30,25 +31,36 @@ static void build_log(cl_program program, cl_device_id device, char *out, size_t
     free(log);
 }
 
-/* The common part, then the kernel once for each number of tokens. No fast-math of any kind: the
- * defaults of OpenCL are exact for the operations used (add, multiply, conversions). */
-static enum q35_status build(struct ocl_context *c, struct q35_error *err)
+const char *const ocl_kernel_names[K_COUNT] = {
+    [K_MATMUL] = "matmul_1",     [K_MATMUL + 1] = "matmul_2",  [K_MATMUL + 2] = "matmul_4",
+    [K_MATMUL + 3] = "matmul_8", [K_MATMUL + 4] = "matmul_16", [K_NORM] = "rms_norm",
+    [K_QUANTIZE] = "quantize",   [K_EMBED] = "embed",          [K_ROPE] = "rope",
+    [K_STORE] = "store",         [K_ATTEND] = "attend",        [K_SWIGLU] = "swiglu",
+};
+
+/* The common part, then products once for each number of tokens. No fast-math of any kind;
+ * quotients and roots are rounded correctly where the device can. */
+static enum q35_status build(struct ocl_context *c, const struct ocl_limits *limits,
+                             struct q35_error *err)
 {
-    static const char *const parts[2 * VARIANTS + 1] = {
+    static const char *const parts[PARTS] = {
         source_common, "#define NAME matmul_1\n#define TOKENS 1u\n",
         source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_2\n#define TOKENS 2u\n",
         source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_4\n#define TOKENS 4u\n",
         source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_8\n#define TOKENS 8u\n",
         source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_16\n#define TOKENS 16u\n",
         source_kernel};
-    char options[64], log[300];
+    char options[160], log[300];
     cl_int code;
 
-    c->program = clCreateProgramWithSource(c->context, 2 * VARIANTS + 1,
-                                           (const char **)(uintptr_t)parts, NULL, &code);
+    c->program =
+        clCreateProgramWithSource(c->context, PARTS, (const char **)(uintptr_t)parts, NULL, &code);
     if (code)
         return ocl_status(err, code, "clCreateProgramWithSource");
-    snprintf(options, sizeof(options), "-cl-std=CL1.2 -DSLICES=%uu", c->slices);
+    snprintf(
+        options, sizeof(options), "-cl-std=CL1.2 -DSLICES=%uu -DGROUP=%uu%s", c->slices, c->group,
+        limits->fp & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT ? " -cl-fp32-correctly-rounded-divide-sqrt"
+                                                         : "");
     code = clBuildProgram(c->program, 1, &c->device, options, NULL, NULL);
     if (!code)
         return Q35_OK;
@@ -70,8 +82,8 @@ static void destroy(struct ocl_context *c)
     free(c);
 }
 
-static enum q35_status create(cl_device_id device, uint32_t slices, struct ocl_context **out,
-                              struct q35_error *err)
+static enum q35_status create(cl_device_id device, const struct ocl_limits *limits, uint32_t slices,
+                              struct ocl_context **out, struct q35_error *err)
 {
     struct ocl_context *c = calloc(1, sizeof(*c));
     enum q35_status st;
@@ -80,8 +92,9 @@ static enum q35_status create(cl_device_id device, uint32_t slices, struct ocl_c
         return ocl_fail(err, Q35_E_NOMEM, "no memory for a context");
     c->device = device;
     c->slices = slices;
+    c->group = limits->type & CL_DEVICE_TYPE_CPU || limits->max_group < 256 ? 64 : 256;
     c->context = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
-    st = code ? ocl_status(err, code, "clCreateContext") : build(c, err);
+    st = code ? ocl_status(err, code, "clCreateContext") : build(c, limits, err);
     if (st) {
         destroy(c);
         return st;
@@ -90,8 +103,8 @@ static enum q35_status create(cl_device_id device, uint32_t slices, struct ocl_c
     return Q35_OK;
 }
 
-enum q35_status ocl_context_get(cl_device_id device, uint32_t slices, struct ocl_context **out,
-                                struct q35_error *err)
+enum q35_status ocl_context_get(cl_device_id device, const struct ocl_limits *limits,
+                                uint32_t slices, struct ocl_context **out, struct q35_error *err)
 {
     enum q35_status st = Q35_OK;
     struct ocl_context *c;
@@ -99,7 +112,7 @@ enum q35_status ocl_context_get(cl_device_id device, uint32_t slices, struct ocl
     for (c = contexts; c && (c->retired || c->device != device || c->slices != slices);)
         c = c->next;
     if (!c) {
-        st = create(device, slices, &c, err);
+        st = create(device, limits, slices, &c, err);
         if (!st) {
             c->next = contexts;
             contexts = c;

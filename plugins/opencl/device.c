@@ -1,77 +1,136 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
 
-/* One opened device: its queue and kernels, what it takes and what that needs. */
+/* One opened device: its queue and kernels, and the objects that live on it. */
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "opencl.h"
 
-static void forget(struct ocl_device *d)
+/* ---- objects ------------------------------------------------------------------------------- */
+
+void ocl_object_add(struct q35_device *dev, struct ocl_object *o,
+                    void (*release)(struct ocl_object *o))
 {
-    uint32_t i;
-    if (d->queue)
-        ocl_scratch_free(d);
-    for (i = 0; i < VARIANTS; i++)
-        if (d->kernels[i])
-            clReleaseKernel(d->kernels[i]);
-    if (d->queue)
-        clReleaseCommandQueue(d->queue);
-    memset(d->kernels, 0, sizeof(d->kernels));
-    d->queue = NULL;
-    d->shared = NULL;
+    o->dev = dev;
+    o->release = release;
+    o->prev = &dev->objects;
+    o->next = dev->objects.next;
+    o->next->prev = o;
+    dev->objects.next = o;
 }
 
-static enum q35_status equip(struct ocl_device *d, struct q35_error *err)
+void ocl_object_remove(struct ocl_object *o)
 {
-    static const char *const names[VARIANTS] = {"matmul_1", "matmul_2", "matmul_4", "matmul_8",
-                                                "matmul_16"};
-    enum q35_status st = ocl_context_get(d->choice.device, d->slices, &d->shared, err);
+    if (!o->dead)
+        o->release(o);
+    o->prev->next = o->next;
+    o->next->prev = o->prev;
+    free(o);
+}
+
+enum q35_status ocl_lost(struct q35_error *err)
+{
+    ocl_fail(err, Q35_E_DEVICE_LOST, "the device was lost; reset or close it");
+    err->radius = Q35_RADIUS_DEVICE_LOST;
+    return Q35_E_DEVICE_LOST;
+}
+
+enum q35_status ocl_object_check(const struct ocl_object *o, const struct q35_device *dev,
+                                 const char *what, struct q35_error *err)
+{
+    if (!o)
+        return ocl_fail(err, Q35_E_INVALID, "%s is NULL", what);
+    if (dev && o->dev != dev)
+        return ocl_fail(err, Q35_E_INVALID, "%s is of another device", what);
+    if (o->dead) {
+        ocl_fail(err, Q35_E_DEVICE_LOST, "%s went with a reset", what);
+        err->radius = Q35_RADIUS_KV;
+        return Q35_E_DEVICE_LOST;
+    }
+    return o->dev->lost ? ocl_lost(err) : Q35_OK;
+}
+
+enum q35_status ocl_mem_create(struct q35_device *dev, cl_mem_flags flags, uint64_t bytes,
+                               void *host, cl_mem *out, const char *what, struct q35_error *err)
+{
+    cl_int code;
+    *out = NULL;
+    if (bytes > dev->limits.max_alloc)
+        return ocl_fail(err, Q35_E_CAPACITY,
+                        "%s: %llu bytes, the device allocates at most %llu at once", what,
+                        (unsigned long long)bytes, (unsigned long long)dev->limits.max_alloc);
+    *out = clCreateBuffer(dev->shared->context, flags, bytes, host, &code);
+    if (!code)
+        return Q35_OK;
+    *out = NULL;
+    if (code == CL_OUT_OF_RESOURCES) /* of memory, in this place */
+        code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+    return ocl_status(err, code, what);
+}
+
+/* ---- open, close, reset -------------------------------------------------------------------- */
+
+/* Gives back what is on the device; handles of objects stay. */
+static void forget(struct q35_device *dev)
+{
+    struct ocl_object *o;
+    uint32_t i;
+    for (o = dev->objects.next; o != &dev->objects; o = o->next)
+        if (!o->dead) {
+            o->release(o);
+            o->dead = true;
+        }
+    ocl_scratch_free(dev);
+    for (i = 0; i < K_COUNT; i++)
+        if (dev->kernels[i])
+            clReleaseKernel(dev->kernels[i]);
+    if (dev->queue)
+        clReleaseCommandQueue(dev->queue);
+    memset(dev->kernels, 0, sizeof(dev->kernels));
+    dev->queue = NULL;
+    dev->shared = NULL;
+}
+
+static enum q35_status equip(struct q35_device *dev, struct q35_error *err)
+{
+    enum q35_status st =
+        ocl_context_get(dev->choice.device, &dev->limits, dev->slices, &dev->shared, err);
     uint32_t i;
     cl_int code;
     if (st)
         return st;
-    d->queue = clCreateCommandQueue(d->shared->context, d->choice.device, 0, &code);
-    if (code)
-        return ocl_status(err, code, "clCreateCommandQueue");
-    for (i = 0; i < VARIANTS; i++) {
-        d->kernels[i] = clCreateKernel(d->shared->program, names[i], &code);
-        if (code)
-            return ocl_status(err, code, "clCreateKernel");
-    }
-    return Q35_OK;
+    dev->queue = clCreateCommandQueue(dev->shared->context, dev->choice.device, 0, &code);
+    for (i = 0; !code && i < K_COUNT; i++)
+        dev->kernels[i] = clCreateKernel(dev->shared->program, ocl_kernel_names[i], &code);
+    return ocl_status(err, code, "making a queue and kernels");
 }
 
-/* Kernels for more tokens than a work-group's memory holds are not used. */
-static uint32_t token_limit(const struct ocl_device *d, uint32_t wanted)
+/* Products with more tokens than a work-group's memory holds are not used. */
+static uint32_t token_limit(const struct q35_device *dev, uint32_t wanted)
 {
-    while (wanted > 1 && 1024 + (uint64_t)wanted * d->slices * 512 > d->limits.local_memory)
+    while (wanted > 1 && 1024 + (uint64_t)wanted * dev->slices * 512 > dev->limits.local_memory)
         wanted /= 2;
     return wanted;
 }
 
-enum q35_status ocl_revive(struct ocl_device *d, struct q35_error *err)
+static enum q35_status set_up(struct q35_device *dev, const struct ocl_settings *s,
+                              struct q35_error *err)
 {
-    enum q35_status st;
-    ocl_context_retire(d->shared);
-    forget(d);
-    st = equip(d, err);
-    if (!st)
-        d->lost = false;
-    return st;
-}
-
-void ocl_close(struct q35_device *dev)
-{
-    struct ocl_device *d = (struct ocl_device *)dev;
-    if (!d)
-        return;
-    if (d->shared && d->lost)
-        ocl_context_retire(d->shared);
-    forget(d);
-    free(d);
+    enum q35_status st = ocl_limits_read(dev->choice.device, &dev->limits, err);
+    if (st)
+        return st;
+    if (dev->limits.max_group < 128)
+        return ocl_fail(err, Q35_E_UNSUPPORTED, "work-groups of %zu items, 128 are needed",
+                        dev->limits.max_group);
+    if (dev->limits.local_memory < 16384)
+        return ocl_fail(err, Q35_E_UNSUPPORTED, "%llu bytes of local memory, 16384 are needed",
+                        (unsigned long long)dev->limits.local_memory);
+    dev->slices = ocl_slices(s, &dev->limits);
+    dev->tokens = token_limit(dev, s->tokens);
+    dev->zero_copy = s->zero_copy < 0 ? dev->limits.unified : s->zero_copy > 0;
+    return equip(dev, err);
 }
 
 enum q35_status ocl_open(const struct q35_host *host, const struct q35_options *options,
@@ -79,7 +138,7 @@ enum q35_status ocl_open(const struct q35_host *host, const struct q35_options *
 {
     struct ocl_choice choices[MAX_DEVICES];
     struct ocl_settings s;
-    struct ocl_device *d;
+    struct q35_device *dev;
     uint32_t count;
     enum q35_status st;
 
@@ -91,114 +150,53 @@ enum q35_status ocl_open(const struct q35_host *host, const struct q35_options *
         return st;
     if (index >= count)
         return ocl_fail(err, Q35_E_NOT_FOUND, "device %u of %u", index, count);
-    d = calloc(1, sizeof(*d));
-    if (!d)
+    dev = calloc(1, sizeof(*dev));
+    if (!dev)
         return ocl_fail(err, Q35_E_NOMEM, "no memory for a device");
-    d->host = host;
-    d->choice = choices[index];
-    ocl_driver_enter();
-    st = ocl_limits_read(d->choice.device, &d->limits, err);
-    if (!st) {
-        d->slices = ocl_slices(&s, &d->limits);
-        d->tokens = token_limit(d, s.tokens);
-        d->zero_copy = s.zero_copy < 0 ? d->limits.unified : s.zero_copy > 0;
-        if (d->limits.max_group < 128)
-            st = ocl_fail(err, Q35_E_UNSUPPORTED, "work-groups of %zu items, 128 are needed",
-                          d->limits.max_group);
-    }
-    if (!st)
-        st = equip(d, err);
-    ocl_driver_leave();
+    st = ocl_time_init(&dev->time, err);
     if (st) {
-        ocl_close((struct q35_device *)d);
+        free(dev);
         return st;
     }
-    *out = (struct q35_device *)d;
+    dev->objects.prev = dev->objects.next = &dev->objects;
+    dev->host = host;
+    dev->choice = choices[index];
+    ocl_driver_enter();
+    st = set_up(dev, &s, err);
+    ocl_driver_leave();
+    if (st) {
+        ocl_close(dev);
+        return st;
+    }
+    *out = dev;
     return Q35_OK;
 }
 
-/* ---- supports, plan ------------------------------------------------------------------------ */
-
-static const struct q35_tensor_desc *tensor(const struct q35_layer *l, uint32_t i)
+void ocl_close(struct q35_device *dev)
 {
-    return (const void *)((const uint8_t *)l->tensors + (uint64_t)i * l->tensor_stride);
+    if (!dev)
+        return;
+    if (dev->shared && dev->lost)
+        ocl_context_retire(dev->shared);
+    forget(dev);
+    while (dev->objects.next != &dev->objects)
+        ocl_object_remove(dev->objects.next);
+    ocl_time_fini(&dev->time);
+    free(dev);
 }
 
-/* The host has checked shapes and roles; what is left is the device's largest allocation. */
-enum q35_status ocl_supports(struct q35_device *dev, const struct q35_layer *layer,
-                             struct q35_error *err)
+enum q35_status ocl_reset(struct q35_device *dev, struct q35_error *err)
 {
-    const struct ocl_device *d = (const struct ocl_device *)dev;
-    uint32_t i;
-    for (i = 0; i < layer->tensor_count; i++) {
-        const struct q35_tensor_desc *t = tensor(layer, i);
-        if (t->bytes > d->limits.max_alloc)
-            return ocl_fail(err, Q35_E_UNSUPPORTED,
-                            "a tensor of %llu bytes, the device allocates at most %llu at once",
-                            (unsigned long long)t->bytes, (unsigned long long)d->limits.max_alloc);
-    }
-    return Q35_OK;
-}
-
-/* Which roles are multiplied together, in one launch. */
-static uint32_t launch_of(uint32_t role)
-{
-    switch (role) {
-    case Q35_ROLE_Q:
-    case Q35_ROLE_K:
-    case Q35_ROLE_V:
-        return 0;
-    case Q35_ROLE_GATE:
-    case Q35_ROLE_UP:
-        return 1;
-    case Q35_ROLE_O:
-        return 2;
-    case Q35_ROLE_DOWN:
-        return 3;
-    default:
-        return 4;
-    }
-}
-
-static void plan_layer(const struct ocl_device *d, const struct q35_layer *l, uint32_t batch,
-                       uint64_t *weights, uint64_t *in_place, uint64_t *scratch)
-{
-    uint64_t rows[5] = {0}, bytes;
-    uint32_t cols[5] = {0}, i;
-    for (i = 0; i < l->tensor_count; i++) {
-        const struct q35_tensor_desc *t = tensor(l, i);
-        uint32_t at = launch_of(t->role);
-        if (t->type != Q35_TENSOR_PACKED) {
-            *weights += t->bytes; /* biases; norms are the host's */
-            continue;
-        }
-        *(d->zero_copy ? in_place : weights) += ocl_matrix_bytes(t->scheme, t->rows, t->cols);
-        rows[at] += t->rows;
-        cols[at] = q35_pad_cols(t->cols);
-    }
-    for (i = 0; i < 5; i++) {
-        bytes = rows[i] ? ocl_scratch_bytes(batch, rows[i], cols[i]) : 0;
-        *scratch = bytes > *scratch ? bytes : *scratch;
-    }
-}
-
-/* *result holds what the host needs for its side; this adds the device's. */
-enum q35_status ocl_plan(struct q35_device *dev, const struct q35_plan_request *request,
-                         struct q35_plan_result *result, struct q35_error *err)
-{
-    const struct ocl_device *d = (const struct ocl_device *)dev;
-    uint64_t weights = 0, in_place = 0, scratch = 0;
-    uint32_t i;
-    for (i = 0; i < request->layer_count; i++) {
-        const struct q35_layer *l =
-            (const void *)((const uint8_t *)request->layers + (uint64_t)i * request->layer_stride);
-        plan_layer(d, l, request->max_batch, &weights, &in_place, &scratch);
-    }
-    if (weights + in_place + scratch > d->limits.memory)
-        return ocl_fail(err, Q35_E_CAPACITY, "%llu bytes on a device of %llu",
-                        (unsigned long long)(weights + in_place + scratch),
-                        (unsigned long long)d->limits.memory);
-    result->weight_bytes += weights;
-    result->scratch_bytes += scratch;
-    return Q35_OK;
+    enum q35_status st;
+    if (dev->shared && dev->lost)
+        ocl_context_retire(dev->shared);
+    forget(dev);
+    dev->lost = true;
+    ocl_driver_enter();
+    st = equip(dev, err);
+    ocl_driver_leave();
+    if (st)
+        forget(dev);
+    dev->lost = st != Q35_OK;
+    return st;
 }

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
 
-/* opencl.so: packed matrix products on OpenCL 1.2 devices, the rest lent by the host. */
+/* opencl.so: whole layers on OpenCL 1.2 devices, weights and KV cache in their memory. */
 
 #include <stdio.h>
 #include <string.h>
@@ -34,8 +34,10 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
                                    uint32_t index, struct q35_device_info *info,
                                    struct q35_error *err)
 {
-    const cl_device_fp_config needed = CL_FP_DENORM | CL_FP_ROUND_TO_NEAREST | CL_FP_INF_NAN;
-    struct q35_device_info own = {.max_batch = 512, .max_sequences = 256, .buffer_alignment = 64};
+    const cl_device_fp_config needed = CL_FP_DENORM | CL_FP_ROUND_TO_NEAREST | CL_FP_INF_NAN |
+                                       CL_FP_FMA | CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT;
+    struct q35_device_info own = {
+        .max_batch = MAX_BATCH, .max_sequences = MAX_SEQUENCES, .buffer_alignment = 64};
     struct ocl_choice choices[MAX_DEVICES];
     struct ocl_limits limits;
     struct ocl_settings s;
@@ -52,8 +54,8 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     if (st)
         return st;
     ocl_describe(&choices[index], own.name, own.id);
-    /* Only conversions and products are left to the device; where it flushes tiny numbers to zero
-     * or rounds otherwise, a product may differ in such a number. */
+    /* Where the device flushes tiny numbers to zero or rounds a quotient otherwise, a last place
+     * may differ. */
     own.determinism = (limits.fp & needed) == needed ? Q35_CLASS_EXACT : Q35_CLASS_CLOSE;
     own.memory_total = limits.memory;
     own.memory_free = limits.memory; /* OpenCL does not tell */
@@ -62,18 +64,10 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     return Q35_OK;
 }
 
-static const struct q35_ops ops = {
-    .size = sizeof(ops),
-    .matrix_prepare = ocl_matrix_prepare,
-    .matrix_release = ocl_matrix_release,
-    .matmul = ocl_matmul,
-};
-
 static const struct q35_plugin plugin = {
     .size = sizeof(plugin),
     .abi_major = Q35_ABI_MAJOR,
     .abi_minor = Q35_ABI_MINOR,
-    .flags = Q35_PLUGIN_INHERIT,
     .name = "opencl",
     .version = "1.0.0",
     .description = "OpenCL 1.2 devices: AMD, Intel, NVIDIA, PoCL",
@@ -81,13 +75,29 @@ static const struct q35_plugin plugin = {
     .options = option_specs,
     .option_count = sizeof(option_specs) / sizeof(option_specs[0]),
     .option_stride = sizeof(option_specs[0]),
-    .ops = &ops,
     .enumerate = enumerate,
     .device_info = device_info,
     .open = ocl_open,
     .close = ocl_close,
     .supports = ocl_supports,
     .plan = ocl_plan,
+    .buffer_alloc = ocl_buffer_alloc,
+    .buffer_free = ocl_buffer_free,
+    .buffer_write = ocl_buffer_write,
+    .buffer_read = ocl_buffer_read,
+    .weights_begin = ocl_weights_begin,
+    .weights_put = ocl_weights_put,
+    .weights_commit = ocl_weights_commit,
+    .weights_free = ocl_weights_free,
+    .kv_create = ocl_kv_create,
+    .kv_free = ocl_kv_free,
+    .kv_truncate = ocl_kv_truncate,
+    .kv_fork = ocl_kv_fork,
+    .run_layers = ocl_run_layers,
+    .wait = ocl_wait,
+    .poll = ocl_poll,
+    .cancel = ocl_cancel,
+    .reset = ocl_reset,
 };
 
 Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor);
