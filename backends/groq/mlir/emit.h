@@ -98,6 +98,12 @@ void func_attention(struct gen *g, const struct q35_layer *l);
 void func_swiglu(struct gen *g, uint32_t d_ffn);
 void func_embed(struct gen *g, const struct q35_layer *l, const struct q35_tensor_desc *t);
 
+/* ---- gen_funcs.c ---- */
+void gen_funcs(struct gen *g, const struct groq_layer *l);
+/* Does the product of this role add a bias, or its result to the layer's input? */
+bool gen_has_bias(const struct groq_layer *l, uint32_t role);
+bool gen_has_residual(uint32_t role);
+
 /* Opens "func.func private @NAME(...)" whose code only this module calls. */
 void open_func(struct gen *g, const char *format, ...)
 #if defined(__GNUC__)

@@ -337,6 +337,8 @@ void func_embed(struct gen *g, const struct q35_layer *l, const struct q35_tenso
 
     snprintf(buf.type, sizeof(buf.type), "memref<%uxf32>", padded);
     snprintf(out.type, sizeof(out.type), "memref<?x%uxf32>", d->cols);
+    if (groq_tile_bytes(cols, (struct groq_tile){16, 1}) > g->tile_bytes)
+        g->tile_bytes = groq_tile_bytes(cols, (struct groq_tile){16, 1});
     open_func(g,
               "embed(" V ": index, " V ": memref<?xi32>, " V ": memref<%lluxi8>, " V ": i64, " V
               ": memref<16x64xi8>, " V ": memref<16x%uxi8>, " V ": %s, " V ": %s)",

@@ -9,27 +9,6 @@
 
 #include "emit.h"
 
-uint32_t groq_role_kind(uint32_t role)
-{
-    if (role == Q35_ROLE_TOKEN_EMBED)
-        return Q35_LAYER_EMBED;
-    return role == Q35_ROLE_OUT_NORM || role == Q35_ROLE_HEAD ? Q35_LAYER_HEAD : Q35_LAYER_DECODER;
-}
-
-void groq_layer_read(const struct q35_layer *layer, struct groq_layer *out)
-{
-    uint32_t i;
-    memset(out, 0, sizeof(*out));
-    out->desc = *layer;
-    out->desc.tensors = NULL;
-    for (i = 0; i < layer->tensor_count; i++) {
-        struct q35_tensor_desc t;
-        memcpy(&t, (const uint8_t *)layer->tensors + (uint64_t)i * layer->tensor_stride, sizeof(t));
-        if (t.role < Q35_ROLE_COUNT)
-            out->tensors[t.role] = t;
-    }
-}
-
 void groq_program_free(struct groq_program *p)
 {
     free(p->text);
@@ -118,88 +97,6 @@ static val seed_of(struct entry *e, uint32_t role)
                    GROQ_MLIR_NUMBERS);
 }
 
-/* ---- private functions: each once -------------------------------------------------------- */
-
-static bool same_shape(const struct q35_tensor_desc *a, const struct q35_tensor_desc *b)
-{
-    return a->rows == b->rows && a->cols == b->cols && a->scheme == b->scheme;
-}
-
-static bool has_residual(uint32_t role)
-{
-    return role == Q35_ROLE_O || role == Q35_ROLE_DOWN;
-}
-
-static bool has_bias(const struct groq_layer *l, uint32_t role)
-{
-    uint32_t bias = role == Q35_ROLE_O ? Q35_ROLE_O_BIAS : role + Q35_ROLE_Q_BIAS - Q35_ROLE_Q;
-    return role >= Q35_ROLE_Q && role <= Q35_ROLE_O && l->tensors[bias].bytes;
-}
-
-/* Is this the first packed tensor with that property? */
-enum property { SCHEME, QUANT, PRODUCT };
-static bool is_first(const struct groq_layer *l, uint32_t role, enum property what)
-{
-    const struct q35_tensor_desc *t = &l->tensors[role], *o;
-    uint32_t i;
-    for (i = 0; i < role; i++) {
-        o = &l->tensors[i];
-        if (!o->bytes || o->type != Q35_TENSOR_PACKED)
-            continue;
-        if ((what == SCHEME && o->scheme == t->scheme) ||
-            (what == QUANT && o->cols == t->cols && o->rot_block == t->rot_block) ||
-            (what == PRODUCT && same_shape(o, t) && has_bias(l, i) == has_bias(l, role) &&
-             has_residual(i) == has_residual(role)))
-            return false;
-    }
-    return true;
-}
-
-static void funcs_of_matrices(struct gen *g, const struct groq_layer *l)
-{
-    uint32_t role;
-    for (role = 0; role < Q35_ROLE_COUNT; role++) {
-        const struct q35_tensor_desc *t = &l->tensors[role];
-        if (!t->bytes || t->type != Q35_TENSOR_PACKED)
-            continue;
-        if (is_first(l, role, SCHEME))
-            func_decode(g, t->scheme);
-        if (role == Q35_ROLE_TOKEN_EMBED) {
-            if (t->rot_block)
-                func_unrotate(g, q35_pad_cols(t->cols), t->rot_block);
-            func_embed(g, &l->desc, t);
-            continue;
-        }
-        if (is_first(l, role, QUANT))
-            func_quantize(g, t->cols, t->rot_block);
-        if (is_first(l, role, PRODUCT))
-            func_matmul(g, t, has_bias(l, role), has_residual(role));
-    }
-}
-
-static void funcs_of_decoder(struct gen *g, const struct groq_layer *l)
-{
-    const struct q35_layer *d = &l->desc;
-    bool q_norm = l->tensors[Q35_ROLE_Q_NORM].bytes, k_norm = l->tensors[Q35_ROLE_K_NORM].bytes;
-    bool one_head = (q_norm && d->n_heads == 1) || (k_norm && d->n_kv_heads == 1);
-    func_rms_norm(g, 1, d->d_model, d->norm_eps);
-    if (one_head && d->head_dim != d->d_model)
-        func_rms_norm(g, 1, d->head_dim, d->norm_eps);
-    if (q_norm && d->n_heads > 1)
-        func_rms_norm(g, d->n_heads, d->head_dim, d->norm_eps);
-    if (k_norm && d->n_kv_heads > 1 && !(q_norm && d->n_kv_heads == d->n_heads))
-        func_rms_norm(g, d->n_kv_heads, d->head_dim, d->norm_eps);
-    if (d->rope_dim) {
-        func_rope_table(g, d->rope_dim / 2);
-        func_rope(g, d, d->n_heads);
-        if (d->n_kv_heads != d->n_heads)
-            func_rope(g, d, d->n_kv_heads);
-    }
-    func_kv_store(g, d);
-    func_attention(g, d);
-    func_swiglu(g, d->d_ffn);
-}
-
 /* ---- calls ------------------------------------------------------------------------------- */
 
 static void call_norm(struct entry *e, uint32_t heads, uint32_t d, val x, uint32_t role, val y)
@@ -260,7 +157,7 @@ static void call_matmul(struct entry *e, uint32_t role, val y)
     uint32_t weights = Q35_SCHEME_WEIGHTS(t->scheme), cols = q35_tile_cols(t->scheme);
     uint32_t tiles = q35_tiles_per_row(t->scheme, t->cols), padded = q35_pad_cols(t->cols);
     struct groq_tile tile = groq_tile_choose(q35_pad_rows(t->rows), tiles, cols);
-    bool bias = has_bias(e->l, role);
+    bool bias = gen_has_bias(e->l, role);
     uint32_t bias_role = role == Q35_ROLE_O ? Q35_ROLE_O_BIAS : role + Q35_ROLE_Q_BIAS - Q35_ROLE_Q;
     val none, acc, q8 = view_q8(e, t);
     char type[48];
@@ -278,7 +175,7 @@ static void call_matmul(struct entry *e, uint32_t role, val y)
               "func.call @matmul_%u_%u_%u_%d_%d(" V ", " V ", " V ", " V ", " V ", " V ", " V ", " V
               ", " V ") : (index, memref<?x%uxi8>, memref<?xf32>, memref<%lluxi8>, "
               "memref<%uxf32>, memref<?x%uxf32>, memref<16x64xi8>, memref<16x%uxi8>, %s) -> ()",
-              t->rows, t->cols, t->scheme, bias, has_residual(role), e->n, q8, e->scales,
+              t->rows, t->cols, t->scheme, bias, gen_has_residual(role), e->n, q8, e->scales,
               e->roles[role], none, y, e->c, e->w[weights - 1], acc, padded,
               (unsigned long long)t->bytes, bias ? t->rows : 0, t->rows, cols, type);
 }
@@ -492,16 +389,10 @@ static void write_module(struct gen *g, const struct groq_layer *l, struct groq_
     struct rows h = {0};
 
     text_line(&g->m, "// %s: d_model %u, heads %u/%u of %u, ffn %u, vocabulary %u, rope %u",
-              d->kind == Q35_LAYER_EMBED  ? "embedding"
-              : d->kind == Q35_LAYER_HEAD ? "head"
-                                          : "decoder",
-              d->d_model, d->n_heads, d->n_kv_heads, d->head_dim, d->d_ffn, d->vocab, d->rope_dim);
+              groq_kind_name(d->kind), d->d_model, d->n_heads, d->n_kv_heads, d->head_dim, d->d_ffn,
+              d->vocab, d->rope_dim);
     text_open(&g->m, "module");
-    funcs_of_matrices(g, l);
-    if (d->kind == Q35_LAYER_DECODER)
-        funcs_of_decoder(g, l);
-    if (d->kind == Q35_LAYER_HEAD)
-        func_rms_norm(g, 1, d->d_model, d->norm_eps);
+    gen_funcs(g, l);
     take(&e, TILE_BUFFERS);
     take_scratch(&e);
     if (d->kind == Q35_LAYER_DECODER)

@@ -54,7 +54,11 @@ void groq_program_free(struct groq_program *p);
 /* Fills *out from a descriptor of the ABI. */
 void groq_layer_read(const struct q35_layer *layer, struct groq_layer *out);
 
-/* The kind of layer a role belongs to. */
+/* Makes equal what a program does not depend on: layers with the same bytes are one program. */
+void groq_layer_key(struct groq_layer *l);
+
+/* The kind of layer a role belongs to; "embedding", "decoder" or "head". */
 uint32_t groq_role_kind(uint32_t role);
+const char *groq_kind_name(uint32_t kind);
 
 #endif

@@ -80,25 +80,6 @@ static enum q35_status open_state(const struct groq_config *config,
 
 /* ---- programs ---------------------------------------------------------------------------- */
 
-/* What the text does not depend on is made equal: two layers with one key are one program. */
-static void make_key(struct groq_layer *l)
-{
-    uint64_t seeds[Q35_ROLE_COUNT];
-    uint32_t i, k;
-    l->desc.size = 0;
-    l->desc.index = 0;
-    l->desc.tensor_count = l->desc.tensor_stride = 0;
-    l->desc.tensors = NULL;
-    l->desc.window = 0;
-    for (i = 0; i < Q35_ROLE_COUNT; i++) {
-        seeds[i] = l->tensors[i].rot_seed;
-        for (k = 0; seeds[k] != seeds[i]; k++)
-            ;
-        l->tensors[i].rot_seed = k; /* only which seeds are equal matters */
-        l->tensors[i].hash = 0;
-    }
-}
-
 static const struct program *find(const struct state *s, const struct groq_layer *key)
 {
     uint32_t i;
@@ -108,16 +89,11 @@ static const struct program *find(const struct state *s, const struct groq_layer
     return NULL;
 }
 
-static const char *kind_name(uint32_t kind)
-{
-    return kind == Q35_LAYER_EMBED ? "embedding" : kind == Q35_LAYER_HEAD ? "head" : "decoder";
-}
-
 static void report(const struct state *s, const struct groq_layer *l, double seconds)
 {
     char line[160];
     snprintf(line, sizeof(line), "groq: %s layer, d_model %u, ready after %.2f s",
-             kind_name(l->desc.kind), l->desc.d_model, seconds);
+             groq_kind_name(l->desc.kind), l->desc.d_model, seconds);
     if (s->host && s->host->log)
         s->host->log(s->host->ctx, Q35_LOG_DEBUG, line);
 }
@@ -180,7 +156,7 @@ static enum q35_status dump(const struct state *s, const struct job *j, struct q
     char name[64];
     if (!s->dump)
         return Q35_OK;
-    snprintf(name, sizeof(name), "%s-%016llx", kind_name(j->layer.desc.kind),
+    snprintf(name, sizeof(name), "%s-%016llx", groq_kind_name(j->layer.desc.kind),
              (unsigned long long)q35_hash_chunk((const uint8_t *)j->text.text, j->text.length, 0));
     return groq_mlir_dump(&s->compiler, &j->text, s->dump, name, err);
 }
@@ -226,7 +202,7 @@ static enum q35_status collect(const struct state *s, const struct q35_layer *fi
         j->err = (struct q35_error)Q35_ERROR_INIT;
         groq_layer_read(at, &j->layer);
         j->key = j->layer;
-        make_key(&j->key);
+        groq_layer_key(&j->key);
         for (k = 0; k < *n && memcmp(&jobs[k].key, &j->key, sizeof(j->key)) != 0; k++)
             ;
         if (k < *n || find(s, &j->key))
@@ -275,7 +251,7 @@ static enum q35_status plan(void *state, const struct q35_plan_request *request,
         struct groq_program text;
         groq_layer_read(at, &l);
         key = l;
-        make_key(&key);
+        groq_layer_key(&key);
         if (memcmp(&key, &last, sizeof(key)) == 0)
             continue;
         last = key;
@@ -299,7 +275,7 @@ static enum q35_status run_layer(void *user, const struct q35_soft_layer_call *c
     for (role = 0; role < Q35_ROLE_COUNT; role++)
         if (c->tensors[role])
             key.tensors[role] = *c->tensors[role];
-    make_key(&key);
+    groq_layer_key(&key);
     p = find(s, &key);
     if (!p)
         return q35_soft_fail(err, Q35_E_INTERNAL, "the layer has not been compiled");
