@@ -27,7 +27,7 @@ struct bench_device {
     const struct q35_model *model;
     struct q35_weights *weights;
     struct q35_kv *kv;
-    struct q35_token *tokens; /* [512] */
+    struct q35_token *tokens; /* [2048] */
     float *logits;            /* [sequences][vocab] */
     uint32_t sequences;
     uint64_t signal;
@@ -41,7 +41,7 @@ enum q35_status bench_open_device(struct bench_device *b, const struct bench_opt
                                   struct q35_error *err);
 /* Tolerates a half-open one. Does not close the model. */
 void bench_close(struct bench_device *b);
-/* Feeds n made-up tokens to a sequence from position `start` on, in chunks of up to 512; logits for
+/* Feeds n made-up tokens to a sequence from position `start` on, in chunks of up to 2048; logits for
  * the last one alone. */
 enum q35_status bench_prefill(struct bench_device *b, uint32_t sequence, uint32_t start, uint32_t n,
                               struct q35_error *err);

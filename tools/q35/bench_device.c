@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_CHUNK 512u
+#define MAX_CHUNK 2048u
 #define WAIT_NS (3600ull * 1000000000ull)
 
 /* The configuration as text, so that options are checked as those of a file are. */

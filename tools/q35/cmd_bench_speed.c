@@ -179,7 +179,7 @@ static int run(struct cli *cli)
     int rc = CLI_OK;
     json_t *doc;
     if (!cli_u32(cli, "threads", 1, 1024, &s.threads) ||
-        !cli_u32(cli, "prompt", 0, 65536, &s.prompt) || !cli_u32(cli, "batch", 1, 64, &s.batch) ||
+        !cli_u32(cli, "prompt", 0, 65536, &s.prompt) || !cli_u32(cli, "batch", 1, 1024, &s.batch) ||
         !cli_u32(cli, "context", 0, 131071, &s.context) ||
         !cli_u32(cli, "rounds", 1, MAX_ROUNDS, &s.rounds))
         return CLI_USAGE;

@@ -197,6 +197,7 @@ ENTRY(cuDeviceGetAttribute, (int *out, int attribute, cu_device dev))
     case CU_ATTR_MULTIPROCESSORS:
         *out = small ? 2 : 4;
         break;
+    case CU_ATTR_CLOCK_KHZ:
     case CU_ATTR_MEMORY_CLOCK_KHZ:
         *out = 1000000;
         break;
