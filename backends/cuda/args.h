@@ -29,12 +29,12 @@
 
 #include "q35/backend.h"
 
-#define Q35_CU_FEW 16u         /* most tokens of matmul_few16 */
-#define Q35_CU_FEW_WARPS 16u   /* of one block of threads */
-#define Q35_CU_FEW_BLOCKS 32u  /* most row blocks in the span of one block of threads */
-#define Q35_CU_MANY_ROWS 128u  /* rows of one block of threads of matmul_many */
-#define Q35_CU_MANY_PITCH 128u /* bytes of a token's tile of activations in shared memory */
-#define Q35_CU_TABLE_BYTES 16384u
+#define Q35_CU_FEW 16u            /* most tokens of matmul_few16 */
+#define Q35_CU_FEW_WARPS 16u      /* of one block of threads */
+#define Q35_CU_FEW_BLOCKS 32u     /* most row blocks in the span of one block of threads */
+#define Q35_CU_MANY_ROWS 128u     /* rows of one block of threads of matmul_many */
+#define Q35_CU_TABLE_BYTES 16384u /* aligned to as much; of compute capability 8.0 and later */
+                                  /* dynamic shared memory does not begin at address 0 */
 
 /* name, struct of arguments */
 #define Q35_CU_KERNELS(X)                                                                          \

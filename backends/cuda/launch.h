@@ -107,9 +107,14 @@ Q35_CU_HOST uint64_t q35_cu_matmul_sums(uint64_t blocks)
     return blocks * (16u * Q35_CU_FEW + 1u);
 }
 
-Q35_CU_HOST uint32_t q35_cu_few_shared(uint32_t tokens)
+Q35_CU_HOST uint32_t q35_cu_table_room(const struct q35_cu_limits *lim)
 {
-    return Q35_CU_TABLE_BYTES + Q35_CU_FEW_BLOCKS * 16u * tokens * 4u;
+    return lim->cc >= 80u ? 2u * Q35_CU_TABLE_BYTES : Q35_CU_TABLE_BYTES;
+}
+
+Q35_CU_HOST uint32_t q35_cu_few_shared(uint32_t tokens, const struct q35_cu_limits *lim)
+{
+    return q35_cu_table_room(lim) + Q35_CU_FEW_BLOCKS * (16u * tokens * 4u + 4u);
 }
 
 Q35_CU_HOST struct q35_cu_launch q35_cu_few_set(struct q35_cu_matmul *a,
@@ -133,20 +138,20 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_few_set(struct q35_cu_matmul *a,
         ctas += q35_cu_up((uint64_t)m->tiles * m->blocks, m->span);
     }
     return q35_cu_launch_of(most == 8u ? Q35_CU_matmul_few8 : Q35_CU_matmul_few16, ctas, 1, 1,
-                            Q35_CU_FEW_WARPS * 32u, q35_cu_few_shared(most));
+                            Q35_CU_FEW_WARPS * 32u, q35_cu_few_shared(most, lim));
 }
 
 /* Shared memory of matmul_many: tables, two stages of decoded rows, two of activations. */
-Q35_CU_HOST uint32_t q35_cu_many_shared(uint32_t tokens)
+Q35_CU_HOST uint32_t q35_cu_many_shared(uint32_t tokens, const struct q35_cu_limits *lim)
 {
-    return Q35_CU_TABLE_BYTES + 2u * Q35_CU_MANY_ROWS * 128u + 2u * tokens * Q35_CU_MANY_PITCH;
+    return q35_cu_table_room(lim) + 2u * Q35_CU_MANY_ROWS * 128u + 2u * tokens * 128u;
 }
 
 Q35_CU_HOST struct q35_cu_launch q35_cu_many_set(struct q35_cu_matmul *a,
                                                  const struct q35_cu_limits *lim)
 {
     uint32_t i, ctas = 0, tokens = 64;
-    if (a->n_tokens > 64u && q35_cu_many_shared(128) <= lim->shared_per_block)
+    if (a->n_tokens > 64u && q35_cu_many_shared(128, lim) <= lim->shared_per_block)
         tokens = 128;
     for (i = 0; i < a->n_mats; i++) {
         a->mats[i].first_cta = ctas;
@@ -154,7 +159,7 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_many_set(struct q35_cu_matmul *a,
     }
     return q35_cu_launch_of(tokens == 64u ? Q35_CU_matmul_many64 : Q35_CU_matmul_many128,
                             ctas * q35_cu_up(a->n_tokens, tokens), 1, 1, 256,
-                            q35_cu_many_shared(tokens));
+                            q35_cu_many_shared(tokens, lim));
 }
 
 /* Chooses the kernel by the number of tokens. */
@@ -254,14 +259,14 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
     case Q35_CU_embed:
         return lim->shared_per_block - 9216u;
     case Q35_CU_matmul_few8:
-        return q35_cu_few_shared(8);
+        return q35_cu_few_shared(8, lim);
     case Q35_CU_matmul_few16:
-        return q35_cu_few_shared(16);
+        return q35_cu_few_shared(16, lim);
     case Q35_CU_matmul_many64:
-        need = q35_cu_many_shared(64);
+        need = q35_cu_many_shared(64, lim);
         break;
     case Q35_CU_matmul_many128:
-        need = q35_cu_many_shared(128);
+        need = q35_cu_many_shared(128, lim);
         break;
     case Q35_CU_rope_store:
         return 16u * Q35_CU_MAX_HEAD_DIM;

@@ -24,6 +24,10 @@ int emu_has(const char *name);
 int emu_launch(const char *name, const uint32_t grid[3], const uint32_t block[3], size_t shared,
                void **params);
 
+/* Which compute capability is emulated, as 10 * major + minor; 90 at first. Only where shared
+ * memory begins depends on it. */
+void emu_capability(uint32_t cc);
+
 /* What the last failed launch of this thread died of. */
 const char *emu_error(void);
 

@@ -268,6 +268,11 @@ static int run_argmax(const struct q35_cu_argmax *a)
     return 0;
 }
 
+void emu_capability(uint32_t cc)
+{
+    (void)cc;
+}
+
 int emu_has(const char *name)
 {
     uint32_t i;

@@ -44,6 +44,10 @@ static __device__ __forceinline__ double q35_rint(double x)
 #include "backends/cuda/args.h"
 #include "q35/arith.h"
 
+/* blocks: so many blocks of threads a multiprocessor should hold at once. */
+#define KERNEL2(threads, blocks, name, type)                                                       \
+    extern "C" __global__ void __launch_bounds__(threads, blocks)                                  \
+        q35_cu_##name(Q35_CU_PARAM struct type a)
 #define KERNEL(threads, name, type)                                                                \
     extern "C" __global__ void __launch_bounds__(threads) q35_cu_##name(Q35_CU_PARAM struct type a)
 
@@ -95,6 +99,30 @@ FN uint32_t load_stream(const uint32_t *p)
 {
     uint32_t v;
     asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(p));
+    return v;
+}
+
+/* 1 if dynamic shared memory does not begin at address 0 even when there is no other. */
+FN uint32_t shared_slack(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+    return 1u;
+#else
+    return 0u;
+#endif
+}
+
+/* A word of shared memory by its address there. */
+typedef uint32_t shared_at;
+FN shared_at shared_address(const void *p)
+{
+    return (shared_at)__cvta_generic_to_shared(p);
+}
+
+FN uint32_t load_shared(shared_at at)
+{
+    uint32_t v;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(v) : "r"(at));
     return v;
 }
 

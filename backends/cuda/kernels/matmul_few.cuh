@@ -56,14 +56,13 @@ FN void few_pairs(const uint32_t e[4], const uint32_t f[4], uint32_t select, con
 
 /* kind: 0 A only, 1 with B by the code above, 2 with B by the ring. */
 template <int NB, int KIND, int S>
-FN void few_step(const uint8_t *table, const uint32_t lo[4], const uint32_t hi[4],
-                 const uint32_t lo2[4], const uint32_t hi2[4], const few_x x[NB],
-                 int32_t acc[NB][4], int32_t accb[NB][4])
+FN void few_step(shared_at table, const uint32_t lo[4], const uint32_t hi[4], const uint32_t lo2[4],
+                 const uint32_t hi2[4], const few_x x[NB], int32_t acc[NB][4], int32_t accb[NB][4])
 {
-    uint32_t e[4], f[4], x0[NB], x1[NB], lane4 = 4u * lane_id();
+    uint32_t e[4], f[4], x0[NB], x1[NB];
     int i;
-    strip_look4<S>(table, lane4, lo, e);
-    strip_look4<S>(table, lane4, hi, f);
+    strip_look4<S>(table, lo, e);
+    strip_look4<S>(table, hi, f);
 #pragma unroll
     for (i = 0; i < NB; i++) {
         x0[i] = S == 0 ? x[i].a.x : S == 1 ? x[i].a.z : S == 2 ? x[i].b.x : x[i].b.z;
@@ -71,8 +70,8 @@ FN void few_step(const uint8_t *table, const uint32_t lo[4], const uint32_t hi[4
     }
     few_pairs<NB>(e, f, LOW_HALVES, x0, x1, acc);
     if (KIND == 2) {
-        strip_look4<S>(table, lane4, lo2, e);
-        strip_look4<S>(table, lane4, hi2, f);
+        strip_look4<S>(table, lo2, e);
+        strip_look4<S>(table, hi2, f);
     }
     if (KIND)
         few_pairs<NB>(e, f, HIGH_HALVES, x0, x1, accb);
@@ -86,19 +85,19 @@ FN uint32_t pack4(const uint32_t e[4], uint32_t select)
 
 /* Codes 8S .. 8S+7 of a single scheme. */
 template <int NB, int KIND, int S>
-FN void few_single(const uint8_t *table, const uint32_t lo[4], const uint32_t hi[4],
+FN void few_single(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
                    const uint32_t lo2[4], const uint32_t hi2[4], const few_x x[NB],
                    int32_t acc[NB][4], int32_t accb[NB][4])
 {
-    uint32_t e[4], f[4], g[4], h[4], w[4], lane4 = 4u * lane_id();
+    uint32_t e[4], f[4], g[4], h[4], w[4];
     int i, b;
 #pragma unroll
     for (b = 0; b < (KIND ? 2 : 1); b++) {
         if (b == 0 || KIND == 2) {
-            strip_look4<2 * S>(table, lane4, b ? lo2 : lo, e);
-            strip_look4<2 * S>(table, lane4, b ? hi2 : hi, f);
-            strip_look4<2 * S + 1>(table, lane4, b ? lo2 : lo, g);
-            strip_look4<2 * S + 1>(table, lane4, b ? hi2 : hi, h);
+            strip_look4<2 * S>(table, b ? lo2 : lo, e);
+            strip_look4<2 * S>(table, b ? hi2 : hi, f);
+            strip_look4<2 * S + 1>(table, b ? lo2 : lo, g);
+            strip_look4<2 * S + 1>(table, b ? hi2 : hi, h);
         }
         w[0] = pack4(e, b ? 0x0062u : 0x0040u);
         w[1] = pack4(f, b ? 0x0062u : 0x0040u);
@@ -111,7 +110,7 @@ FN void few_single(const uint8_t *table, const uint32_t lo[4], const uint32_t hi
 }
 
 template <int NB, int KIND, bool PAIR>
-FN void few_tile(const uint8_t *table, const tile_words *w, const few_x x[NB], int32_t acc[NB][4],
+FN void few_tile(shared_at table, const tile_words *w, const few_x x[NB], int32_t acc[NB][4],
                  int32_t accb[NB][4])
 {
     uint32_t lo[4], hi[4], lo2[4], hi2[4], k;
@@ -156,34 +155,25 @@ FN void few_flush(int32_t *sums, uint32_t n_tokens, int32_t acc[NB][4], int32_t 
 
 /* One warp's run of tiles first .. end-1 of matrix m; base: the row block of sums[0]. */
 template <int NB, int KIND, bool PAIR>
-FN void few_run(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, const uint8_t *table,
+FN void few_run(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, shared_at table,
                 const tile_words *ahead, uint32_t first, uint32_t end, uint32_t base, int32_t *sums)
 {
     uint32_t block = first / m->tiles, k = first - block * m->tiles, i, token = lane_id() >> 2, n;
     int32_t acc[NB][4] = {}, accb[NB][4] = {};
     tile_words next = *ahead;
-    few_x x[NB], x_next[NB];
+    few_x x[NB];
 
     if (first >= end)
         return;
-#pragma unroll
-    for (n = 0; n < NB; n++)
-        x_next[n] = few_x_load(a->q, token + 8u * n, a->n_tokens, a->cols_padded, k, PAIR);
     for (i = first; i < end; i++) {
         tile_words w = next;
-        uint32_t k_next = k + 1u == m->tiles ? 0u : k + 1u;
 #pragma unroll
         for (n = 0; n < NB; n++)
-            x[n] = x_next[n];
-        if (i + 1u < end) {
+            x[n] = few_x_load(a->q, token + 8u * n, a->n_tokens, a->cols_padded, k, PAIR);
+        if (i + 1u < end)
             tile_load(&next, m->codes + (uint64_t)(i + 1u) * Q35_TILE_BYTES);
-#pragma unroll
-            for (n = 0; n < NB; n++)
-                x_next[n] =
-                    few_x_load(a->q, token + 8u * n, a->n_tokens, a->cols_padded, k_next, PAIR);
-        }
         few_tile<NB, KIND, PAIR>(table, &w, x, acc, accb);
-        k = k_next;
+        k = k + 1u == m->tiles ? 0u : k + 1u;
         if (k == 0u || i + 1u == end) {
             few_flush<NB, KIND>(sums + (block - base) * (128u * NB), a->n_tokens, acc, accb);
             block++;
@@ -252,7 +242,7 @@ FN void few_finish(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m,
 }
 
 template <int NB>
-FN void few_kind(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, const uint8_t *table,
+FN void few_kind(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, shared_at table,
                  const tile_words *w, uint32_t first, uint32_t end, uint32_t base, int32_t *sums)
 {
     uint32_t kind = Q35_SCHEME_RING(m->scheme) && Q35_SCHEME_HAS_B(m->scheme)
@@ -275,11 +265,12 @@ FN void few_kind(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, c
     }
 }
 
-/* Dynamic shared memory: the table, then sums[blocks][16][8 NB]. */
-template <int NB> FN void matmul_few(const struct q35_cu_matmul *a, uint32_t *last)
+/* Dynamic shared memory: the table, sums[FEW_BLOCKS][16][8 NB], last[FEW_BLOCKS]. */
+template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
 {
-    uint8_t *table = dynamic_shared();
-    int32_t *sums = (int32_t *)(table + Q35_CU_TABLE_BYTES);
+    uint8_t *table = table_place(dynamic_shared());
+    int32_t *sums = (int32_t *)table_end(dynamic_shared());
+    uint32_t *last = (uint32_t *)sums + Q35_CU_FEW_BLOCKS * 128u * NB;
     uint32_t i = 0, warp = threadIdx.x >> 5, total, from, end, run, base, blocks, first, stop;
     const struct q35_cu_matrix *m;
     tile_words w;
@@ -305,19 +296,17 @@ template <int NB> FN void matmul_few(const struct q35_cu_matmul *a, uint32_t *la
         sums[i] = 0;
     launch_wait();
     __syncthreads();
-    few_kind<NB>(a, m, table, &w, first, stop, base, sums);
+    few_kind<NB>(a, m, shared_address(table) + 4u * lane_id(), &w, first, stop, base, sums);
     __syncthreads();
     few_finish<NB>(a, m, base, blocks, sums, last);
 }
 
-KERNEL(512, matmul_few8, q35_cu_matmul)
+KERNEL2(512, 2, matmul_few8, q35_cu_matmul)
 {
-    __shared__ uint32_t last[Q35_CU_FEW_BLOCKS];
-    matmul_few<1>(&a, last);
+    matmul_few<1>(&a);
 }
 
-KERNEL(512, matmul_few16, q35_cu_matmul)
+KERNEL2(512, 1, matmul_few16, q35_cu_matmul)
 {
-    __shared__ uint32_t last[Q35_CU_FEW_BLOCKS];
-    matmul_few<2>(&a, last);
+    matmul_few<2>(&a);
 }

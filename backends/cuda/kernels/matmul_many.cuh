@@ -19,36 +19,36 @@ FN uint32_t add_bytes(uint32_t a, uint32_t b)
 
 /* Weights of 4 codes of lo and hi (pair schemes), A in aw, B in bw where it is looked up. */
 template <int S>
-FN void many_look(const uint8_t *table, const uint32_t strip[4], const uint32_t strip2[4],
-                  uint32_t kind, uint32_t aw[2], uint32_t bw[2])
+FN void many_look(shared_at table, const uint32_t strip[4], const uint32_t strip2[4], uint32_t kind,
+                  uint32_t aw[2], uint32_t bw[2])
 {
-    uint32_t e[4], lane4 = 4u * lane_id();
-    strip_look4<S>(table, lane4, strip, e);
+    uint32_t e[4];
+    strip_look4<S>(table, strip, e);
     aw[0] = __byte_perm(e[0], e[1], LOW_HALVES);
     aw[1] = __byte_perm(e[2], e[3], LOW_HALVES);
     if (!kind)
         return;
     if (kind == 2u)
-        strip_look4<S>(table, lane4, strip2, e);
+        strip_look4<S>(table, strip2, e);
     bw[0] = __byte_perm(e[0], e[1], HIGH_HALVES);
     bw[1] = __byte_perm(e[2], e[3], HIGH_HALVES);
 }
 
 /* The same for 8 codes of a single scheme. */
 template <int S>
-FN void many_look_single(const uint8_t *table, const uint32_t strip[4], const uint32_t strip2[4],
+FN void many_look_single(shared_at table, const uint32_t strip[4], const uint32_t strip2[4],
                          uint32_t kind, uint32_t aw[2], uint32_t bw[2])
 {
-    uint32_t e[4], f[4], lane4 = 4u * lane_id();
-    strip_look4<2 * S>(table, lane4, strip, e);
-    strip_look4<2 * S + 1>(table, lane4, strip, f);
+    uint32_t e[4], f[4];
+    strip_look4<2 * S>(table, strip, e);
+    strip_look4<2 * S + 1>(table, strip, f);
     aw[0] = pack4(e, 0x0040u);
     aw[1] = pack4(f, 0x0040u);
     if (!kind)
         return;
     if (kind == 2u) {
-        strip_look4<2 * S>(table, lane4, strip2, e);
-        strip_look4<2 * S + 1>(table, lane4, strip2, f);
+        strip_look4<2 * S>(table, strip2, e);
+        strip_look4<2 * S + 1>(table, strip2, f);
     }
     bw[0] = pack4(e, 0x0062u);
     bw[1] = pack4(f, 0x0062u);
@@ -56,7 +56,7 @@ FN void many_look_single(const uint8_t *table, const uint32_t strip[4], const ui
 
 /* Step S of a tile: its fragment a0 .. a3. */
 template <int S, bool PAIR>
-FN void many_step(const uint8_t *table, const uint32_t lo[4], const uint32_t hi[4],
+FN void many_step(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
                   const uint32_t lo2[4], const uint32_t hi2[4], uint32_t kind, uint8_t *out)
 {
     uint32_t alo[2], ahi[2], blo[2] = {0, 0}, bhi[2] = {0, 0}, above = (lane_id() + 28u) & 31u;
@@ -80,7 +80,7 @@ FN void many_step(const uint8_t *table, const uint32_t lo[4], const uint32_t hi[
 
 /* A warp decodes one tile into out[steps][32 lanes][16]. */
 template <bool PAIR>
-FN void many_decode(const uint8_t *table, const tile_words *w, uint32_t kind, uint8_t *out)
+FN void many_decode(shared_at table, const tile_words *w, uint32_t kind, uint8_t *out)
 {
     uint32_t lo[4], hi[4], lo2[4], hi2[4], k;
     tile_strips(w, lo, hi);
@@ -99,16 +99,14 @@ FN void many_decode(const uint8_t *table, const tile_words *w, uint32_t kind, ui
     }
 }
 
-/* Where part p (16 bytes) of a token's tile lies: moved about so that 8 lanes that read at once find
- * 8 different groups of banks, without padding, which an SM of 64 KiB has no room for. */
-template <bool PAIR>
-FN uint32_t many_x_at(uint32_t token, uint32_t p)
+/* Where 16 bytes of a token's tile of activations lie. The exclusive or keeps the 8 lanes that read
+ * at a time (2 tokens, every second part, or every one of 4) in different banks. */
+template <bool PAIR> FN uint32_t many_x(uint32_t token, uint32_t part)
 {
-    uint32_t g = token & 7u;
-    return token * Q35_CU_MANY_PITCH + 16u * (p ^ (PAIR ? g : (g & 1u) << 2 | g >> 1));
+    return token * 128u + 16u * (part ^ (token & 1u) * (PAIR ? 1u : 4u));
 }
 
-/* Starts copying the activations of one tile: x[NT][PITCH]. */
+/* Starts copying the activations of one tile: x[NT][128]. */
 template <int NT, bool PAIR>
 FN void many_copy_x(const struct q35_cu_matmul *a, uint32_t token0, uint32_t tile, uint8_t *x)
 {
@@ -119,7 +117,7 @@ FN void many_copy_x(const struct q35_cu_matmul *a, uint32_t token0, uint32_t til
         bool valid = token0 + token < a->n_tokens;
         const int8_t *from = a->q + (uint64_t)(valid ? token0 + token : 0u) * a->cols_padded +
                              tile * (16u * parts) + 16u * p;
-        copy16(x + many_x_at<PAIR>(token, p), from, valid);
+        copy16(x + many_x<PAIR>(token, p), from, valid);
     }
     copy_commit();
 }
@@ -136,8 +134,8 @@ FN void many_multiply(const uint8_t *w, const uint8_t *x, int32_t acc[4][NT / 32
         uint4 b[NT / 32], f;
 #pragma unroll
         for (n = 0; n < NT / 32; n++)
-            b[n] = *(const uint4 *)(x + many_x_at<PAIR>(8u * (uint32_t)n + g,
-                                                        PAIR ? 2u * t + (uint32_t)s / 2u : t));
+            b[n] = *(const uint4 *)(x + many_x<PAIR>(8u * (uint32_t)n + g,
+                                                     (PAIR ? 2u : 1u) * t + (uint32_t)s / 2u));
 #pragma unroll
         for (i = 0; i < 4; i++) {
             uint32_t word[4];
@@ -175,13 +173,15 @@ FN void many_finish(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m
 }
 
 /* Rows 128 * group .. of m, tokens token0 .. token0 + NT - 1.
- * Shared memory: table, w[2][128 rows][128], x[2][NT][PITCH]. */
+ * Shared memory: table, w[2][128 rows][128], x[2][NT][128]. */
 template <int NT, bool PAIR>
 FN void many_group(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, uint32_t group,
                    uint32_t token0)
 {
-    uint8_t *table = dynamic_shared(), *w = table + Q35_CU_TABLE_BYTES, *x = w + 32768u;
-    const uint32_t x_bytes = NT * Q35_CU_MANY_PITCH, w_bytes = 16384u;
+    uint8_t *table = table_place(dynamic_shared());
+    uint8_t *w = table_end(dynamic_shared()), *x = w + 32768u;
+    shared_at look = shared_address(table) + 4u * lane_id();
+    const uint32_t x_bytes = NT * 128u, w_bytes = 16384u;
     uint32_t warp = threadIdx.x >> 5, tiles = m->tiles, block = group * ROW_BLOCKS + warp, k;
     uint32_t kind = !Q35_SCHEME_HAS_B(m->scheme) ? 0u : Q35_SCHEME_RING(m->scheme) ? 2u : 1u;
     uint32_t rows_at = (warp >> 2) * 4u, tokens_at = (warp & 3u) * (NT / 4);
@@ -197,7 +197,7 @@ FN void many_group(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m,
     launch_wait();
     many_copy_x<NT, PAIR>(a, token0, 0, x);
     __syncthreads();
-    many_decode<PAIR>(table, &next, kind, w + warp * 2048u);
+    many_decode<PAIR>(look, &next, kind, w + warp * 2048u);
     if (tiles > 1u)
         tile_load(&next, codes + Q35_TILE_BYTES);
     for (k = 0; k < tiles; k++) {
@@ -207,12 +207,12 @@ FN void many_group(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m,
         if (k + 1u < tiles)
             many_copy_x<NT, PAIR>(a, token0, k + 1u, x + then * x_bytes);
         many_multiply<NT, PAIR>(w + now * w_bytes + rows_at * 2048u,
-                                x + now * x_bytes + tokens_at * Q35_CU_MANY_PITCH, acc);
+                                x + now * x_bytes + tokens_at * 128u, acc);
         if (k + 1u < tiles) {
             tile_words now_words = next;
             if (k + 2u < tiles)
                 tile_load(&next, codes + (uint64_t)(k + 2u) * Q35_TILE_BYTES);
-            many_decode<PAIR>(table, &now_words, kind, w + then * w_bytes + warp * 2048u);
+            many_decode<PAIR>(look, &now_words, kind, w + then * w_bytes + warp * 2048u);
         }
     }
     many_finish<NT>(a, m, (group * ROW_BLOCKS + rows_at) * 16u, token0 + tokens_at, acc);

@@ -59,6 +59,19 @@ FN int32_t tile_weight(uint32_t scheme, const struct q35_tables *t, const uint8_
                   : (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b >> 4));
 }
 
+/* The first multiple of 16 KiB in shared memory from p on: an entry's address is then an or. The
+ * room for it is q35_cu_table_room. */
+FN uint8_t *table_place(uint8_t *p)
+{
+    return p + (0u - (uint32_t)shared_address(p)) % Q35_CU_TABLE_BYTES;
+}
+
+/* Where the room for the table ends, as the host reckons. */
+FN uint8_t *table_end(uint8_t *p)
+{
+    return p + (shared_slack() + 1u) * Q35_CU_TABLE_BYTES;
+}
+
 /* Fills the lanes' table; flip is xored to every entry. The caller synchronises. */
 FN void table_fill(uint8_t *table, const struct q35_tables *t, uint32_t scheme, uint32_t flip)
 {
@@ -111,20 +124,19 @@ template <int u> FN uint32_t strip_code(const uint32_t s[4])
     return bit < 7 ? s[word] << (bit < 7 ? 7 - bit : 0) : s[word] >> (bit < 7 ? 0 : bit - 7);
 }
 
-/* The table's word for code u; lane4 = 4 * lane. */
-template <int u> FN uint32_t strip_look(const uint8_t *table, uint32_t lane4, const uint32_t s[4])
+/* The table's word for code u; table: where this lane's words begin. */
+template <int u> FN uint32_t strip_look(shared_at table, const uint32_t s[4])
 {
-    return *(const uint32_t *)(table + ((strip_code<u>(s) & 0x3f80u) | lane4));
+    return load_shared((strip_code<u>(s) & 0x3f80u) | table);
 }
 
 /* The words of codes 4s .. 4s+3. */
-template <int s>
-FN void strip_look4(const uint8_t *table, uint32_t lane4, const uint32_t strip[4], uint32_t e[4])
+template <int s> FN void strip_look4(shared_at table, const uint32_t strip[4], uint32_t e[4])
 {
-    e[0] = strip_look<4 * s>(table, lane4, strip);
-    e[1] = strip_look<4 * s + 1>(table, lane4, strip);
-    e[2] = strip_look<4 * s + 2>(table, lane4, strip);
-    e[3] = strip_look<4 * s + 3>(table, lane4, strip);
+    e[0] = strip_look<4 * s>(table, strip);
+    e[1] = strip_look<4 * s + 1>(table, strip);
+    e[2] = strip_look<4 * s + 2>(table, strip);
+    e[3] = strip_look<4 * s + 3>(table, strip);
 }
 
 /* A strip moved up by one code: code u becomes u + 1, code 0 the last one of `before`, a strip's

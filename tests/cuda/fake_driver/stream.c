@@ -73,6 +73,7 @@ static void run_kernel(cu_ctx ctx, struct fake_op *op)
         ctx->sticky = CU_ERROR_LAUNCH_FAILED;
         return;
     }
+    emu_capability(ctx->device % 2 ? 75u : 90u);
     if (emu_launch(op->func->name, op->grid, op->block, op->shared, params)) {
         fprintf(stderr, "fake_driver: %s: %s\n", op->func->name, emu_error());
         ctx->sticky = CU_ERROR_ILLEGAL_ADDRESS;

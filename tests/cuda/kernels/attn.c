@@ -90,7 +90,7 @@ static void rope(const struct rope_shape *s)
             q35_rope_angle(tokens[t].position, freq[i], want_table + t * s->rope_dim + i,
                            want_table + t * s->rope_dim + half + i);
     if (half) {
-        check_launch(q35_cu_rope_table_set(&ta), &ta);
+        check_launch(q35_cu_rope_table_set(&ta), &ta, &check_limits);
         kit_same_floats(want_table, table, n * s->rope_dim, "rope table");
     }
     want_rope(s, tokens, n, want_table, norms[0], norms[1], wq, wk);
@@ -121,7 +121,7 @@ static void rope(const struct rope_shape *s)
                                    .rope_dim = s->rope_dim,
                                    .rope_style = s->style,
                                    .eps = 1e-6f};
-    check_launch(q35_cu_rope_store_set(&a), &a);
+    check_launch(q35_cu_rope_store_set(&a), &a, &check_limits);
     kit_same_floats(wq, q, nq, "q after rope");
     kit_same_bytes(before, c.kv.pool, c.values * 2, "the KV cache");
     kit_free(q), kit_free(k), kit_free(v), kit_free(wq), kit_free(wk), kit_free(before);
@@ -211,7 +211,7 @@ static void attn(const struct attn_shape *s)
         memset(have, 0xee, values * 4);
         launches = q35_cu_attn_set(&a, l);
         for (i = 0; i < launches; i++)
-            check_launch(l[i], &a);
+            check_launch(l[i], &a, &check_limits);
         snprintf(what, sizeof what, "attention, %u/%u heads of %u, window %u, %s", s->n_heads,
                  s->n_kv_heads, s->head_dim, s->window, parts ? "in parts" : "in one");
         kit_same_floats(want, have, values, what);

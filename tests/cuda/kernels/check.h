@@ -14,7 +14,7 @@ extern const struct q35_cu_limits check_limits;       /* an ordinary device */
 extern const struct q35_cu_limits check_small_limits; /* little shared memory, few processors */
 
 /* Runs one launch; a failure of the emulator is a failure of the test. */
-void check_launch(struct q35_cu_launch l, const void *args);
+void check_launch(struct q35_cu_launch l, const void *args, const struct q35_cu_limits *lim);
 
 /* A packed matrix of random codes, for the reference and for the device. */
 struct check_matrix {

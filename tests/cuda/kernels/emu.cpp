@@ -33,6 +33,11 @@ static const struct {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+void emu_capability(uint32_t cc)
+{
+    emu_grid.slack = cc >= 80u;
+}
+
 static body_fn find(const char *name)
 {
     for (const auto &k : kernels)
@@ -71,7 +76,8 @@ static int fail(const char *name, const char *what)
 static int run(const char *name, body_fn body, const uint32_t grid[3], uint32_t threads,
                size_t bytes, const void *args)
 {
-    uint8_t *memory = (uint8_t *)aligned_alloc(128, (bytes + 2 * CANARY + 127) & ~(size_t)127);
+    uint8_t *memory = (uint8_t *)aligned_alloc(16384, (bytes + 32768 + 16383) & ~(size_t)16383);
+    size_t begin = emu_grid.slack ? CANARY : 16384;
     int st = 0;
     if (!memory)
         return fail(name, "no memory");
@@ -81,7 +87,7 @@ static int run(const char *name, body_fn body, const uint32_t grid[3], uint32_t 
         for (uint32_t y = 0; y < grid[1] && !st; y++)
             for (uint32_t x = 0; x < grid[0] && !st; x++) {
                 emu_grid.block = {x, y, z};
-                st = run_block(body, args, threads, memory + CANARY, bytes);
+                st = run_block(body, args, threads, memory + begin, bytes);
             }
     free(memory);
     if (st > 0)

@@ -139,6 +139,22 @@ template <class T> T load_stream(const T *p)
     return *p;
 }
 
+FN uint32_t shared_slack(void)
+{
+    return emu_grid.slack;
+}
+
+typedef uintptr_t shared_at;
+FN shared_at shared_address(const void *p)
+{
+    return (uintptr_t)p;
+}
+
+FN uint32_t load_shared(shared_at at)
+{
+    return *(const uint32_t *)at;
+}
+
 FN int32_t load_shared_sum(const int32_t *p)
 {
     return *p;

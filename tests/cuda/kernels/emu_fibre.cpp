@@ -40,7 +40,7 @@ struct fibre {
 };
 
 struct emu_fibre *emu_self;
-struct emu_grid emu_grid;
+struct emu_grid emu_grid = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}, NULL, 1};
 
 static struct fibre *fibres;
 static uint8_t *stacks;

@@ -18,6 +18,7 @@ struct emu_fibre {
 struct emu_grid {
     struct emu_dim block, block_dim, grid_dim;
     uint8_t *shared;
+    uint32_t slack; /* shared memory begins 1 KiB after a multiple of 16 KiB, else at one */
 };
 
 extern struct emu_fibre *emu_self; /* the running thread */

@@ -17,13 +17,14 @@ const uint32_t check_schemes[CHECK_SCHEMES] = {
     Q35_SCHEME_VQ2,   Q35_SCHEME(9, 1, 1, 0), Q35_SCHEME(9, 1, 1, 1),
 };
 
-void check_launch(struct q35_cu_launch l, const void *args)
+void check_launch(struct q35_cu_launch l, const void *args, const struct q35_cu_limits *lim)
 {
     uint32_t block[3] = {l.block, 1, 1};
     void *params[1] = {(void *)(uintptr_t)args};
+    emu_capability(lim->cc);
     if (emu_launch(q35_cu_name(l.kernel), l.grid, block, l.shared, params))
         kit_fail("%s: %s", q35_cu_name(l.kernel), emu_error());
-    if (l.shared > q35_cu_max_shared(l.kernel, &check_limits))
+    if (l.shared > q35_cu_max_shared(l.kernel, lim) || l.shared > lim->shared_per_block)
         kit_fail("%s: %u bytes of shared memory exceed q35_cu_max_shared", q35_cu_name(l.kernel),
                  l.shared);
 }
@@ -53,7 +54,7 @@ void check_matrix_init(struct check_matrix *m, uint32_t scheme, uint32_t rows, u
         kit_fill(m->bias, rows, 0);
     }
     struct q35_cu_repack args = {.codes = m->repacked, .tiles = tiles};
-    check_launch(q35_cu_repack_set(&args), &args);
+    check_launch(q35_cu_repack_set(&args), &args, &check_limits);
     m->ref = (struct q35_matrix){.size = sizeof m->ref,
                                  .scheme = scheme,
                                  .rows = rows,

@@ -19,13 +19,13 @@ static void test_repack(void)
     back = (struct q35_cu_repack){.codes = m.repacked, .tiles = 10, .undo = 1};
     if (!memcmp(m.repacked, m.codes, bytes))
         kit_fail("repack changed nothing");
-    check_launch(q35_cu_repack_set(&back), &back);
+    check_launch(q35_cu_repack_set(&back), &back, &check_limits);
     kit_same_bytes(m.codes, m.repacked, bytes, "repack there and back");
     h = (struct q35_cu_hash){.data = m.codes, .bytes = 4096, .sum = &sum};
-    check_launch(q35_cu_hash_set(&h), &h);
+    check_launch(q35_cu_hash_set(&h), &h, &check_limits);
     h = (struct q35_cu_hash){
         .data = m.codes + 4096, .bytes = bytes - 4096 - 3, .first_byte = 4096, .sum = &sum};
-    check_launch(q35_cu_hash_set(&h), &h);
+    check_launch(q35_cu_hash_set(&h), &h, &check_limits);
     if (sum != q35_hash_chunk(m.codes, bytes - 3, 0))
         kit_fail("the hash in two chunks differs");
     check_matrix_fini(&m);
@@ -66,7 +66,7 @@ static void run_device(const struct product *p, struct check_matrix *m, int8_t *
     memset(a.sums, 0, words * sizeof *a.sums);
     check_order(q, (uint64_t)p->n_tokens * a.cols_padded, pair);
     l = q35_cu_matmul_set(&a, lim);
-    check_launch(l, &a);
+    check_launch(l, &a, lim);
     check_unorder(q, (uint64_t)p->n_tokens * a.cols_padded, pair);
     for (k = 0; k < words; k++)
         if (a.sums[k]) {

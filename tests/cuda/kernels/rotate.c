@@ -74,7 +74,7 @@ static void rotate(const struct shape *s, const struct q35_cu_limits *lim)
     want(s, &a, want_q, want_scales);
     count = q35_cu_rotate_set(&a, lim, l);
     for (i = 0; i < count; i++)
-        check_launch(l[i], &a);
+        check_launch(l[i], &a, lim);
     check_unorder(q, (uint64_t)s->n * padded, a.pair);
     snprintf(what, sizeof what, "%u columns, block %u, fill %d, %u launches", s->cols, s->rot_block,
              s->fill, count);
@@ -128,7 +128,7 @@ static void embed(uint32_t scheme, uint32_t cols, uint32_t rot_block,
                               .cols_padded = q35_pad_cols(cols),
                               .rot_block = rot_block,
                               .embed_scale = 1.5f};
-    check_launch(q35_cu_embed_set(&a, lim), &a);
+    check_launch(q35_cu_embed_set(&a, lim), &a, lim);
     for (t = 0; t < 3; t++) {
         q35_reference_ops.embed(NULL, &m.ref, (uint32_t)tokens[t].id, row, NULL);
         for (i = 0; i < cols; i++)
@@ -174,7 +174,7 @@ void test_small(void)
                 }
             want_id[i] = best;
         }
-        check_launch(q35_cu_argmax_set(&a), &a);
+        check_launch(q35_cu_argmax_set(&a), &a, &check_limits);
         for (i = 0; i < 4; i++)
             if (ids[i] != want_id[i])
                 kit_fail("argmax of %u is %u, not %u (row %u)", n, ids[i], want_id[i], i);
