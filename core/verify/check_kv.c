@@ -186,6 +186,55 @@ static bool full_and_shared(struct vfy *v, struct vfy_rig *r, uint32_t length)
            vfy_rig_feed(v, r, 2, length + 3, 3, VFY_KV_CAPACITY, "the fork again");
 }
 
+/* A batch that rewrites one sequence from its beginning and needs too much for another is refused
+ * as a whole: the first still holds what it held. */
+static bool refused_rewrite(struct vfy *v, struct vfy_rig *r, uint32_t rewritten, uint32_t length,
+                            uint32_t growing, uint32_t held)
+{
+    struct q35_token t[VFY_MAX_TOKENS];
+    uint32_t n = v->info.max_batch < 256 ? v->info.max_batch : 256;
+    enum q35_status st;
+    float out[1];
+    if (n < 128) /* not enough to fill two pages that the rewrite gives back */
+        return true;
+    vfy_tokens(t, 1, rewritten, 0, r->m->shape.vocab, false, &v->rng);
+    vfy_tokens(t + 1, n - 1, growing, held, r->m->shape.vocab, false, &v->rng);
+    if (!vfy_rig_device(v, r, 0, r->m->layer_count, t, n, NULL, out, &st))
+        return false;
+    if (st != Q35_E_CAPACITY) { /* room for all that: the KV is larger than it had to be */
+        if (!vfy_ok(v, st, VFY_KV_CAPACITY, "a batch of two sequences"))
+            return false;
+        vfy_oracle_truncate(r->o, rewritten, 0);
+        vfy_oracle_truncate(r->o, growing, 0);
+        return vfy_ok(v, VFY_CALL(&v->d, kv_truncate, r->kv, rewritten, 0, &v->err),
+                      VFY_KV_TRUNCATE, "kv_truncate") &&
+               vfy_ok(v, VFY_CALL(&v->d, kv_truncate, r->kv, growing, 0, &v->err), VFY_KV_TRUNCATE,
+                      "kv_truncate");
+    }
+    v->d.signal--;
+    v->err = (struct q35_error)Q35_ERROR_INIT;
+    return vfy_ok(v, VFY_CALL(&v->d, kv_truncate, r->kv, growing, 0, &v->err), VFY_KV_TRUNCATE,
+                  "kv_truncate") &&
+           vfy_rig_feed(v, r, rewritten, length, 3, VFY_KV_CAPACITY,
+                        "a sequence that a refused batch would have rewritten");
+}
+
+/* Three pages of one sequence, the rest of another. */
+static bool capacity_of_two(struct vfy *v, uint32_t tokens, uint32_t chunk)
+{
+    uint32_t held = 0;
+    struct vfy_rig r;
+    if (!vfy_rig_any(v, &r, 3, tokens) ||
+        !vfy_rig_feed(v, &r, 0, 0, 150, VFY_KV_CAPACITY, "150 tokens") ||
+        !fill(v, &r, 1, chunk, 32 * tokens, &held))
+        return false;
+    vfy_oracle_truncate(r.o, 1, 0); /* it was filled without the oracle */
+    if (held < 32 * tokens && !refused_rewrite(v, &r, 0, 150, 1, held))
+        return false;
+    vfy_rig_close(v, &r);
+    return true;
+}
+
 bool vfy_check_capacity(struct vfy *v)
 {
     const uint32_t tokens = 512, limit = 32 * tokens;
@@ -218,6 +267,8 @@ bool vfy_check_capacity(struct vfy *v)
                "forgetting a sequence of %u tokens makes room for %u of another", held, other);
     }
     vfy_rig_close(v, &r);
+    if (!capacity_of_two(v, tokens, chunk))
+        return false;
     vfy_close(v);
     return true;
 }

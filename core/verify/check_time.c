@@ -105,7 +105,14 @@ bool vfy_check_timeline(struct vfy *v)
 struct canceller {
     struct vfy *v;
     uint64_t value;
+    uint64_t at; /* when cancel was called */
     uint32_t after_us;
+};
+
+/* What became of the runs that were cancelled. */
+struct cancels {
+    uint32_t early;
+    uint64_t run_ns, latency_ns; /* the last run; the longest from cancel to an early end */
 };
 
 static void *cancel_later(void *user)
@@ -114,22 +121,23 @@ static void *cancel_later(void *user)
     const struct timespec ts = {0, (long)c->after_us * 1000};
     struct q35_error err = Q35_ERROR_INIT;
     nanosleep(&ts, NULL);
+    c->at = q35_now_ns();
     c->v->entry.api.cancel(c->v->d.dev, c->value, &err);
     return NULL;
 }
 
 /* A prefill that is cancelled at some moment, then retried; both ends must be right. */
 static bool cancel_round(struct vfy *v, struct vfy_rig *r, uint32_t position, uint32_t n,
-                         uint32_t after_us, uint32_t *cancelled, uint64_t *run_ns)
+                         uint32_t after_us, struct cancels *seen)
 {
     struct q35_token t[128];
     float *out = malloc((uint64_t)n * 100 * sizeof(float));
     struct vfy_job job = {
         r->w, r->kv, 0, r->m->layer_count, t, n, NULL, 0, out, (uint64_t)n * 100 * sizeof(float)};
-    struct canceller c = {v, v->d.signal + 1, after_us};
+    struct canceller c = {v, v->d.signal + 1, 0, after_us};
     pthread_t thread;
     enum q35_status st, again;
-    uint64_t start = q35_now_ns();
+    uint64_t start = q35_now_ns(), end;
 
     if (!out)
         return vfy_skip(v, "the kit has no memory");
@@ -137,11 +145,16 @@ static bool cancel_round(struct vfy *v, struct vfy_rig *r, uint32_t position, ui
     if (pthread_create(&thread, NULL, cancel_later, &c))
         return vfy_skip(v, "the kit has no thread");
     st = vfy_run(&v->d, &job, &v->err);
-    *run_ns = q35_now_ns() - start;
+    end = q35_now_ns();
+    seen->run_ns = end - start;
     pthread_join(thread, NULL);
     EXPECT(v, st == Q35_OK || st == Q35_E_CANCELLED, VFY_CANCEL,
            "a cancelled run ended with \"%s\": %s", q35_status_text((int)st), v->err.message);
-    *cancelled += st == Q35_E_CANCELLED;
+    if (st == Q35_E_CANCELLED) {
+        uint64_t took = end > c.at ? end - c.at : 0;
+        seen->early++;
+        seen->latency_ns = took > seen->latency_ns ? took : seen->latency_ns;
+    }
     again = VFY_CALL(&v->d, wait, v->d.dev, v->d.signal, 0, &v->err);
     EXPECT(v, again == st, VFY_TIME_KEEP, "a run's result was \"%s\" and is now \"%s\"",
            q35_status_text((int)st), q35_status_text((int)again));
@@ -154,8 +167,9 @@ bool vfy_check_cancel(struct vfy *v)
 {
     struct vfy_shape s = vfy_shape_small();
     struct vfy_rig r;
-    uint32_t i, n, cancelled = 0, rounds = v->quick ? 6 : 16, position = 0;
-    uint64_t full = 0, ns = 0;
+    uint32_t i, n, rounds = v->quick ? 6 : 16, position = 0;
+    struct cancels seen = {0};
+    uint64_t full;
     bool supported = false;
 
     s.decoders = 8;
@@ -169,12 +183,13 @@ bool vfy_check_cancel(struct vfy *v)
     if (!vfy_rig_feed(v, &r, 0, 4, 1, VFY_CANCEL, "a run after the cancel of an earlier one"))
         return false;
     position = 5;
-    if (!cancel_round(v, &r, position, n, 500000, &cancelled, &full)) /* far too late */
+    if (!cancel_round(v, &r, position, n, 500000, &seen)) /* far too late */
         return false;
+    full = seen.run_ns;
     position += n;
     for (i = 0; i < rounds; i++) {
         uint32_t after = (uint32_t)(full / 1000 * i / rounds);
-        if (!cancel_round(v, &r, position, n, after < 400000 ? after : 400000, &cancelled, &ns))
+        if (!cancel_round(v, &r, position, n, after < 400000 ? after : 400000, &seen))
             return false;
         position += n;
         if (position + n > 3800) {
@@ -183,8 +198,8 @@ bool vfy_check_cancel(struct vfy *v)
             position = 0;
         }
     }
-    vfy_note(v, "%u of %u runs ended early, a full one takes %.1f ms", cancelled, rounds + 1,
-             (double)full * 1e-6);
+    vfy_note(v, "%u of %u runs ended early, within %.1f ms; a full one takes %.1f ms", seen.early,
+             rounds + 1, (double)seen.latency_ns * 1e-6, (double)full * 1e-6);
     vfy_rig_close(v, &r);
     vfy_close(v);
     return true;
@@ -457,6 +472,14 @@ bool vfy_check_invalid(struct vfy *v)
     }
     if (!bad_kv_calls(v, &r) || !bad_uploads(v, &r) ||
         !vfy_rig_feed(v, &r, 0, 5, 5, VFY_INVALID, "a good run after refused ones"))
+        return false;
+    /* What was cut off is gone: it can be neither forked nor gone on from. */
+    vfy_oracle_truncate(r.o, 0, 3);
+    if (!vfy_ok(v, VFY_CALL(&v->d, kv_truncate, r.kv, 0, 3, &v->err), VFY_KV_TRUNCATE,
+                "kv_truncate") ||
+        !vfy_refused(v, VFY_CALL(&v->d, kv_fork, r.kv, 0, 1, 4, &v->err), 0, VFY_KV_TRUNCATE,
+                     "a fork of 4 positions of a sequence truncated to 3") ||
+        !vfy_rig_feed(v, &r, 0, 3, 2, VFY_KV_TRUNCATE, "a sequence after truncation"))
         return false;
     vfy_rig_close(v, &r);
     vfy_close(v);

@@ -3,6 +3,7 @@
 
 /* One opened device: its queue and kernels, and the objects that live on it. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,8 +56,12 @@ enum q35_status ocl_object_check(const struct ocl_object *o, const struct q35_de
 enum q35_status ocl_mem_create(struct q35_device *dev, cl_mem_flags flags, uint64_t bytes,
                                void *host, cl_mem *out, const char *what, struct q35_error *err)
 {
+    enum q35_status st = ocl_room(err);
+    char text[80];
     cl_int code;
     *out = NULL;
+    if (st)
+        return st;
     if (bytes > dev->limits.max_alloc)
         return ocl_fail(err, Q35_E_CAPACITY,
                         "%s: %llu bytes, the device allocates at most %llu at once", what,
@@ -67,7 +72,8 @@ enum q35_status ocl_mem_create(struct q35_device *dev, cl_mem_flags flags, uint6
     *out = NULL;
     if (code == CL_OUT_OF_RESOURCES) /* of memory, in this place */
         code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
-    return ocl_status(err, code, what);
+    snprintf(text, sizeof(text), "%llu bytes for %s", (unsigned long long)bytes, what);
+    return ocl_status(err, code, text);
 }
 
 /* ---- open, close, reset -------------------------------------------------------------------- */
@@ -143,7 +149,9 @@ enum q35_status ocl_open(const struct q35_host *host, const struct q35_options *
     enum q35_status st;
 
     *out = NULL;
-    st = ocl_settings_read(options, &s, err);
+    st = ocl_room(err);
+    if (!st)
+        st = ocl_settings_read(options, &s, err);
     if (!st)
         st = ocl_choose(&s, choices, &count, err);
     if (st)

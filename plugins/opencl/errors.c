@@ -5,6 +5,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 #include "opencl.h"
 
@@ -24,6 +25,18 @@ enum q35_status ocl_fail(struct q35_error *err, enum q35_status status, const ch
     va_end(args);
     fill(err, status, Q35_RADIUS_REQUEST);
     return status;
+}
+
+/* A driver that works in this process may abort when it gets no memory, so it is asked for nothing
+ * unless there is some to be had. */
+enum q35_status ocl_room(struct q35_error *err)
+{
+    const size_t wanted = (size_t)32 << 20;
+    void *p = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return ocl_fail(err, Q35_E_NOMEM, "not enough memory for the OpenCL driver to work with");
+    munmap(p, wanted);
+    return Q35_OK;
 }
 
 /* X(code, what becomes of it, how far it reaches). OUT_OF_RESOURCES is what NVIDIA reports after a

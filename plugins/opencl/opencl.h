@@ -88,6 +88,7 @@ enum q35_status ocl_fail(struct q35_error *err, enum q35_status status, const ch
 /* The status and blast radius of an OpenCL error. what: the call, for the message. */
 enum q35_status ocl_status(struct q35_error *err, cl_int code, const char *what);
 const char *ocl_error_name(cl_int code);
+enum q35_status ocl_room(struct q35_error *err);
 
 /* ---- context.c ----------------------------------------------------------------------------- */
 

@@ -27,6 +27,8 @@ static enum q35_status enumerate(const struct q35_host *host, const struct q35_o
     enum q35_status st = ocl_settings_read(options, &s, err);
     (void)host;
     *count = 0;
+    if (!st)
+        st = ocl_room(err);
     return st ? st : ocl_choose(&s, choices, count, err);
 }
 

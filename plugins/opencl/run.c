@@ -213,6 +213,8 @@ enum q35_status ocl_run_layers(struct q35_device *dev, const struct q35_run *run
     uint64_t in = 0, out = 0;
     enum q35_status st = check_run(dev, run, err);
 
+    if (!st)
+        st = ocl_room(err);
     if (st)
         return st;
     b.n = run->n_tokens;

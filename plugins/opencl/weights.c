@@ -3,6 +3,7 @@
 
 /* Upload: chunks in any order, every byte once, hashes checked. */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,14 +141,15 @@ static uint64_t hash(const uint8_t *data, uint64_t bytes, uint64_t first)
 static enum q35_status send(struct q35_device *dev, struct ocl_tensor *t, uint64_t offset,
                             const void *data, uint64_t bytes, bool keep, struct q35_error *err)
 {
-    const char *name = ocl_role_name(t->desc.role);
     enum q35_status st = Q35_OK;
+    char name[40];
 
+    snprintf(name, sizeof(name), "tensor %s", ocl_role_name(t->desc.role));
     if (t->desc.role == Q35_ROLE_ROPE_FREQ) {
         if (!t->copy)
             t->copy = malloc(t->desc.bytes);
         if (!t->copy)
-            return ocl_fail(err, Q35_E_NOMEM, "no memory for tensor %s", name);
+            return ocl_fail(err, Q35_E_NOMEM, "no memory for %s", name);
         memcpy((uint8_t *)t->copy + offset, data, bytes);
         return Q35_OK;
     }

@@ -68,6 +68,8 @@ MUTANTS = [
     ("fork-whole-blocks", KV, "b < blocks_for(length); b++", "b < length / Q35_ATTN_BLOCK; b++", "kv"),
     ("truncate-keeps", KV, "page_unref(kv, table[b]);\n        table[b] = SOFT_NO_PAGE;\n    }\n}\n\nenum",
      "table[b] = SOFT_NO_PAGE;\n    }\n}\n\nenum", "capacity"),
+    ("truncate-keeps-length", KV, "        if (lengths[i] > length)\n            lengths[i] = length;\n",
+     "", "invalid"),
     ("no-undo", KV, "        kv_undo(kv);\n", "", "capacity"),
     ("rewrite-keeps-length", KV, "if (lengths[l] > kv->rows[kv->active[i]].start)", "if (0)", "none"),
     ("rotation-shared", EXEC, "a->rot_seed == b->rot_seed)", "1)", "layers"),

@@ -4,7 +4,9 @@
 """The demo model on an OpenCL device: the processor's tokens, alone and split with it, whatever the
 options. Without a device the plugin says what it looked for.
 
-usage: test_opencl.py Q35 OPENCL_SO CPU_SO MODEL
+A device that is lost in the middle, once or for good, changes no token; one without memory is an error.
+
+usage: test_opencl.py Q35 OPENCL_SO CPU_SO FAULT_SO MODEL
 """
 import json
 import os
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 
-q35, opencl, cpu, model = map(os.path.abspath, sys.argv[1:])
+q35, opencl, cpu, fault, model = map(os.path.abspath, sys.argv[1:])
 PROMPT = "Tell me a story about a red fox named Ann."
 
 
@@ -29,15 +31,38 @@ def ini(folder, backends, layers=()):
     return path
 
 
-def call(*args):
-    return subprocess.run([q35, *args], capture_output=True, text=True, check=False)
+def call(*args, **env):
+    return subprocess.run([q35, *args], capture_output=True, text=True, check=False,
+                          env={**os.environ, **env})
+
+
+def run(config, **env):
+    return call("run", "-c", config, "-p", PROMPT, "--chat", "-n", "16", "--temp", "0",
+                "--context", "256", "--json", **env)
 
 
 def tokens(config):
-    r = call("run", "-c", config, "-p", PROMPT, "--chat", "-n", "16", "--temp", "0", "--context",
-             "256", "--json")
+    r = run(config)
     assert r.returncode == 0, r.stderr
     return json.loads(r.stdout)["text"]
+
+
+def faults(config, want):
+    """What opencl_fault.c makes fail."""
+    for env, said in (({"FAULT_LAUNCH": "1500"}, "has been reset"),
+                      ({"FAULT_LAUNCH": "1500", "FAULT_STAYS": "1"}, "planning over the rest")):
+        r = run(config, LD_PRELOAD=fault, **env)
+        assert r.returncode == 0 and said in r.stderr, (env, r.stderr)
+        assert json.loads(r.stdout)["text"] == want, (env, r.stdout)
+    r = run(config, LD_PRELOAD=fault, FAULT_BUFFER="30")
+    assert r.returncode == 1 and "CL_MEM_OBJECT_ALLOCATION_FAILURE" in r.stderr, r.stderr
+
+
+def sanitized():
+    """A sanitizer wants to be the first library loaded."""
+    with open(q35, "rb") as f:
+        program = f.read()
+    return b"__asan_init" in program or b"__tsan_init" in program
 
 
 def main():
@@ -64,6 +89,8 @@ def main():
         }
         for name, text in got.items():
             assert text == want, f"{name}: {text!r} instead of {want!r}"
+        if not sanitized():
+            faults(ini(d, both, [("cpu", "0-39"), ("gpu", "40-79")]), want)
     return 0
 
 
