@@ -30,7 +30,7 @@ struct dots_args {
     const int8_t *q;       /* [n_tokens][q_stride] */
     uint64_t q_stride;     /* cols_padded */
     const int32_t *q_sums; /* [n_tokens]: sum over k of q */
-    const void *packed;    /* q in the order of pack_q, or NULL if the table has no pack_q */
+    const void *packed;    /* q in the order of pack_q or pack_few, if the table has it */
     int32_t *acc;          /* out: [n_tokens][blocks * 16] */
     void *scratch;         /* SCRATCH_BYTES */
 };
@@ -59,6 +59,10 @@ struct kernels {
     uint64_t (*pack_bytes)(uint32_t n_tokens, uint32_t cols_padded);
     void (*pack_q)(const int8_t *q, uint32_t n_tokens, uint32_t cols_padded, uint32_t first,
                    uint32_t count, void *packed);
+    /* The same for 2 to DOTS_FEW tokens and dots_few: at most DOTS_FEW * cols_padded bytes, cols in
+     * steps of 64. NULL if dots_few reads q as it is. */
+    void (*pack_few)(const int8_t *q, uint64_t q_stride, uint32_t n_tokens, uint32_t cols,
+                     void *packed);
     uint32_t many_blocks; /* row blocks that dots_many does best together, 1 .. DOTS_STREAMS */
     int32_t (*sum_q)(const int8_t *q, uint32_t n); /* n: a multiple of 128 */
     /* y[i] = q35_rescale(acc[i], scales[i], token_scale) (+ bias[i] unless NULL) */

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "ops.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "soft.h"
@@ -57,7 +58,7 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
     const struct matmul_job *j = ctx;
     struct worker *w = &j->cpu->workers[worker];
     const struct q35_matrix *m;
-    uint32_t mat = 0, block, total;
+    uint32_t mat = 0, block, total, i;
     struct dots_args d;
     while (piece >= j->start[mat + 1])
         mat++;
@@ -79,6 +80,8 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
         .scratch = w->scratch,
     };
     d.codes = m->codes + (uint64_t)block * d.tiles * Q35_TILE_BYTES;
+    for (i = 0; i < d.blocks; i++) /* what store() reads comes meanwhile */
+        __builtin_prefetch(m->scales + 16 * (block + i));
     if (j->n_tokens <= DOTS_FEW)
         j->cpu->k.dots_few(&d);
     else
@@ -86,24 +89,39 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
     store(j, m, mat, block, d.blocks, w->acc);
 }
 
+/* Room in c->packed. Only grows: nothing is allocated per token. */
+static enum q35_status pack_reserve(struct cpu *c, uint64_t bytes, struct q35_error *err)
+{
+    void *packed;
+    if (bytes <= c->packed_bytes)
+        return Q35_OK;
+    packed = aligned_alloc(64, (bytes + 63) & ~(uint64_t)63);
+    if (!packed)
+        return q35_soft_fail(err, Q35_E_NOMEM, "no memory to pack %llu bytes of activations",
+                             (unsigned long long)bytes);
+    free(c->packed);
+    c->packed = packed;
+    c->packed_bytes = bytes;
+    return Q35_OK;
+}
+
 static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
 {
     struct cpu *c = j->cpu;
-    uint64_t bytes;
+    uint32_t n = j->n_tokens, cols = j->args->cols_padded;
+    bool few = n > 1 && n <= DOTS_FEW && c->k.pack_few, many = n > DOTS_FEW && c->k.pack_q;
+    enum q35_status st;
     j->packed = NULL;
-    if (!c->k.pack_q || j->n_tokens <= DOTS_FEW)
+    if (!few && !many)
         return Q35_OK;
-    bytes = c->k.pack_bytes(j->n_tokens, j->args->cols_padded);
-    if (bytes > c->packed_bytes) {
-        void *packed = aligned_alloc(64, (bytes + 63) & ~(uint64_t)63);
-        if (!packed)
-            return q35_soft_fail(err, Q35_E_NOMEM, "no memory to pack %u tokens", j->n_tokens);
-        free(c->packed);
-        c->packed = packed;
-        c->packed_bytes = bytes;
-    }
+    st = pack_reserve(c, few ? (uint64_t)DOTS_FEW * cols : c->k.pack_bytes(n, cols), err);
+    if (st)
+        return st;
     j->packed = c->packed;
-    pool_run(c->pool, pack_piece, j, (j->n_tokens + PACK_PIECE - 1) / PACK_PIECE);
+    if (few)
+        c->k.pack_few(j->args->q + (uint64_t)j->first * cols, cols, n, cols, c->packed);
+    else
+        pool_run(c->pool, pack_piece, j, (n + PACK_PIECE - 1) / PACK_PIECE);
     return Q35_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu.h"
 #include "kit.h"
 
 struct bench {
@@ -96,8 +97,12 @@ static void bench_dots(struct bench *b)
             a->tables = &t;
             a->q_stride = cols;
             a->packed = NULL;
+            a->streams = q35_cpu_streams();
             if (b->k->pack_q && tokens[i] > DOTS_FEW) {
                 run_many(b);
+                a->packed = b->y;
+            } else if (b->k->pack_few && tokens[i] > 1 && tokens[i] <= DOTS_FEW) {
+                b->k->pack_few(b->q, cols, tokens[i], cols, b->y);
                 a->packed = b->y;
             }
             ns = kit_time(tokens[i] > DOTS_FEW ? run_many : run_few, b);

@@ -54,6 +54,10 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
         for (i = 0; i < n; i += 16)
             k->pack_q(q, n, cols, i, 16, packed);
         a.packed = packed;
+    } else if (k->pack_few && n > 1 && n <= DOTS_FEW) {
+        packed = kit_alloc((uint64_t)DOTS_FEW * cols, 0);
+        k->pack_few(q, cols, n, cols, packed);
+        a.packed = packed;
     }
     (n <= DOTS_FEW ? k->dots_few : k->dots_many)(&a);
     snprintf(what, sizeof what, "scheme %#x, %u tiles, %u blocks, %u tokens, kind %d", scheme,

@@ -13,7 +13,7 @@
 
 #include "vbmi.h"
 
-#define GROUP 8u    /* tiles of one row block before the next stream's turn */
+#define GROUP 8u    /* tiles of one row block before the next stream's turn, at most */
 #define AHEAD 8u    /* tiles from use to prefetch */
 #define CHUNK 2048u /* columns decoded at once by dots_many */
 /* sum + u * v in groups of four bytes, u unsigned. As assembly because gcc 12 copies the sum at
@@ -75,35 +75,35 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
 
 /* ---- 2 to 8 tokens: a few rows at a time, so that rows x tokens sums stay in registers ------- */
 
-/* What the passes over a group of tiles share: activations side by side, and what the rows of the
- * last pass hand down in each tile. */
+/* What the passes over a group of tiles share: what the rows of the last pass hand down in each
+ * tile, and the sums so far. */
 struct few {
-    __m512i q[GROUP][DOTS_FEW][2];
     struct above up[GROUP];
     __m512i sums[]; /* [blocks][16][n] */
 };
 
-/* Tiles k .. k + tiles - 1 of the tokens; columns past n repeat the last one. */
-static void gather_q(const struct dots_args *a, uint32_t k, uint32_t tiles, uint32_t n,
-                     const int pair, struct few *f)
+/* Columns that the kernel for n tokens works with. */
+static uint32_t few_columns(uint32_t n)
 {
-    uint32_t t, i;
-    for (t = 0; t < n; t++) {
-        uint32_t from = t < a->n_tokens ? t : a->n_tokens - 1;
-        const int8_t *q = a->q + from * a->q_stride + (uint64_t)k * (pair ? 128 : 64);
-        for (i = 0; i < tiles; i++, q += pair ? 128 : 64) {
-            f->q[i][t][0] = _mm512_loadu_si512(q);
-            if (pair)
-                f->q[i][t][1] = _mm512_loadu_si512(q + 64);
-        }
-    }
+    return n + (n == 5 || n == 7);
+}
+
+/* The tokens side by side: packed[cols / 64][columns][64]; columns past n repeat the last one. */
+static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, uint32_t cols,
+                                void *packed)
+{
+    uint32_t columns = few_columns(n), t, i;
+    __m512i *to = packed;
+    for (i = 0; i < cols; i += 64)
+        for (t = 0; t < columns; t++)
+            *to++ = _mm512_loadu_si512(q + (t < n ? t : n - 1) * q_stride + i);
 }
 
 /* sums[rows][n] += rows r .. r + rows - 1 of `tiles` tiles. */
 static inline __attribute__((always_inline)) void
 few_rows(const struct tables *t, const uint8_t *tile, uint32_t tiles, const uint32_t rows,
-         const uint32_t n, struct few *f, __m512i *sums, const int pair, const int has_b,
-         const int ring)
+         const uint32_t n, const __m512i *q, struct few *f, __m512i *sums, const int pair,
+         const int has_b, const int ring)
 {
     __m512i acc[16];
     uint32_t i, j, r;
@@ -115,24 +115,73 @@ few_rows(const struct tables *t, const uint8_t *tile, uint32_t tiles, const uint
         __m512i x[8], y[8];
         UNROLL
         for (r = 0; r < rows; r++) {
+            const uint8_t *row = tile + Q35_ROW_BYTES * r;
             y[r] = t->high;
-            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x[r], &y[r]);
+            _mm_prefetch((const char *)row + AHEAD * Q35_TILE_BYTES, _MM_HINT_T0);
+            decode(t, row, &up, pair, has_b, ring, &x[r], &y[r]);
         }
         f->up[i] = up;
         UNROLL
         for (j = 0; j < n; j++) {
             UNROLL
             for (r = 0; r < rows; r++)
-                acc[r * n + j] = dot(acc[r * n + j], x[r], f->q[i][j][0]);
+                acc[r * n + j] = dot(acc[r * n + j], x[r], q[j]);
             if (pair)
                 UNROLL
             for (r = 0; r < rows; r++)
-                acc[r * n + j] = dot(acc[r * n + j], y[r], f->q[i][j][1]);
+                acc[r * n + j] = dot(acc[r * n + j], y[r], q[n + j]);
         }
+        q += pair ? 2 * n : n;
     }
     UNROLL
     for (i = 0; i < rows * n; i++)
         sums[i] = acc[i];
+}
+
+/* Adds up the lanes of one row block's sums[16][n]. */
+static inline __attribute__((always_inline)) void few_store(const struct dots_args *a, uint32_t s,
+                                                            const __m512i *sums, const uint32_t n)
+{
+    uint32_t i, r;
+    for (i = 0; i < a->n_tokens; i++) {
+        __m512i column[16];
+        UNROLL
+        for (r = 0; r < 16; r++)
+            column[r] = sums[r * n + i];
+        _mm512_storeu_si512(
+            a->acc + ((uint64_t)i * a->blocks + s) * 16,
+            _mm512_sub_epi32(reduce16_i32(column),
+                             _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[i] << 7))));
+    }
+}
+
+/* Row blocks first .. first + set - 1, in turn. */
+static inline __attribute__((always_inline)) void
+few_set(const struct dots_args *a, const struct tables *t, uint32_t first, uint32_t set,
+        const uint32_t n, const uint32_t rows, const int pair, const int has_b, const int ring)
+{
+    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
+    const uint32_t group = n > 4 ? GROUP / 2 : GROUP; /* codes, tokens and sums stay in L1 */
+    struct few *f = a->scratch;
+    uint32_t k, s, i, r;
+    for (i = 0; i < set * 16 * n; i++)
+        f->sums[i] = _mm512_setzero_si512();
+    for (k = 0; k < a->tiles; k += group) {
+        uint32_t tiles = a->tiles - k < group ? a->tiles - k : group;
+        const __m512i *q = (const __m512i *)a->packed + (uint64_t)k * n * (pair ? 2 : 1);
+        for (s = 0; s < set; s++) {
+            const uint8_t *tile = a->codes + (first + s) * stride + (uint64_t)k * Q35_TILE_BYTES;
+            for (i = 0; i < tiles; i++) {
+                f->up[i] = (struct above){t->high, t->high};
+                decode_seam(t, tile + i * Q35_TILE_BYTES, &f->up[i], has_b, ring);
+            }
+            for (r = 0; r < 16; r += rows)
+                few_rows(t, tile + Q35_ROW_BYTES * r, tiles, rows, n, q, f,
+                         f->sums + ((uint64_t)s * 16 + r) * n, pair, has_b, ring);
+        }
+    }
+    for (s = 0; s < set; s++)
+        few_store(a, first + s, f->sums + (uint64_t)s * 16 * n, n);
 }
 
 static inline __attribute__((always_inline)) void few_tokens(const struct dots_args *a,
@@ -140,38 +189,11 @@ static inline __attribute__((always_inline)) void few_tokens(const struct dots_a
                                                              const int pair, const int has_b,
                                                              const int ring)
 {
-    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
-    struct few *f = a->scratch;
+    uint32_t set = a->streams > 1 ? a->blocks : 1, s;
     struct tables t;
-    uint32_t k, s, i, r;
     load_tables(&t, a->tables);
-    for (i = 0; i < a->blocks * 16 * n; i++)
-        f->sums[i] = _mm512_setzero_si512();
-    for (k = 0; k < a->tiles; k += GROUP) {
-        uint32_t tiles = a->tiles - k < GROUP ? a->tiles - k : GROUP;
-        gather_q(a, k, tiles, n, pair, f);
-        for (s = 0; s < a->blocks; s++) {
-            const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
-            for (i = 0; i < tiles; i++) {
-                f->up[i] = (struct above){t.high, t.high};
-                decode_seam(&t, tile + i * Q35_TILE_BYTES, &f->up[i], has_b, ring);
-                prefetch_tile(tile + (GROUP + i) * Q35_TILE_BYTES);
-            }
-            for (r = 0; r < 16; r += rows)
-                few_rows(&t, tile + Q35_ROW_BYTES * r, tiles, rows, n, f,
-                         f->sums + ((uint64_t)s * 16 + r) * n, pair, has_b, ring);
-        }
-    }
-    for (s = 0; s < a->blocks; s++)
-        for (i = 0; i < a->n_tokens; i++) {
-            __m512i column[16];
-            for (r = 0; r < 16; r++)
-                column[r] = f->sums[((uint64_t)s * 16 + r) * n + i];
-            _mm512_storeu_si512(
-                a->acc + ((uint64_t)i * a->blocks + s) * 16,
-                _mm512_sub_epi32(reduce16_i32(column),
-                                 _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[i] << 7))));
-        }
+    for (s = 0; s < a->blocks; s += set)
+        few_set(a, &t, s, set, n, rows, pair, has_b, ring);
 }
 
 #define FEW(kind, n, rows, pair, b, ring)                                                          \
@@ -345,5 +367,6 @@ void q35_cpu_install_avx512vbmi(struct kernels *k)
 {
     k->dots_few = dots_few_avx512vbmi;
     k->dots_many = many_tokens_any;
+    k->pack_few = pack_few_avx512vbmi;
     k->sum_q = sum_q_avx512vbmi;
 }
