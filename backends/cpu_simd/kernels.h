@@ -45,6 +45,8 @@ struct attn_args {
     const float *q;               /* [group][head_dim] */
     const uint16_t *k;            /* [64][head_dim] */
     const uint16_t *v;            /* [64][head_dim] */
+    const uint16_t *next_k;       /* pages that will be asked for next, or NULL */
+    const uint16_t *next_v;
     struct q35_attn_state *state; /* out: [group] */
     float *o;                     /* out: [group][head_dim] */
     void *scratch;                /* SCRATCH_BYTES */

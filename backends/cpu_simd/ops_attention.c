@@ -6,7 +6,8 @@
 
 #include "soft.h"
 
-#define PART_PAGES 8u /* pages that one piece of a split item takes */
+#define PART_PAGES 8u  /* pages that one piece of a split item takes */
+#define SPLIT_BELOW 8u /* items for a thread that are enough without splitting */
 
 /* An item is one token with the query heads of one KV head, or a part of them if they are many.
  * With enough items each is a piece that goes through its pages in order. With few of them (decode
@@ -51,12 +52,19 @@ static struct item item_of(const struct attn_job *j, uint32_t i)
     return it;
 }
 
-/* Page p (0 .. pages - 1) of an item. */
-static void one_page(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t worker,
-                     struct q35_attn_state *state, float *o)
+/* The keys of page p of an item. */
+static const uint16_t *keys(const struct attn_job *j, const struct item *it, uint32_t p)
+{
+    return it->page[it->first_page + p] +
+           (uint64_t)it->kv_head * Q35_ATTN_BLOCK * j->args->head_dim;
+}
+
+/* Page p (0 .. pages - 1) of an item; `next` is likely to be asked for after it. */
+static void one_page(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t next,
+                     uint32_t worker, struct q35_attn_state *state, float *o)
 {
     const struct q35_attn_args *a = j->args;
-    uint32_t b = it->first_page + p, last;
+    uint32_t last;
     uint64_t half = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK * a->head_dim;
     struct attn_args k = {.group = it->heads,
                           .head_dim = a->head_dim,
@@ -65,8 +73,12 @@ static void one_page(const struct attn_job *j, const struct item *it, uint32_t p
                           .state = state,
                           .o = o,
                           .scratch = j->cpu->workers[worker].scratch};
-    k.k = it->page[b] + (uint64_t)it->kv_head * Q35_ATTN_BLOCK * a->head_dim;
+    k.k = keys(j, it, p);
     k.v = k.k + half;
+    if (next < it->pages) {
+        k.next_k = keys(j, it, next);
+        k.next_v = k.next_k + half;
+    }
     k.first = p == 0 ? it->lo % Q35_ATTN_BLOCK : 0;
     last = p + 1 == it->pages ? it->hi % Q35_ATTN_BLOCK : Q35_ATTN_BLOCK - 1;
     k.n = last - k.first + 1;
@@ -88,9 +100,9 @@ static void item_piece(void *ctx, uint32_t piece, uint32_t worker)
     uint32_t hd = j->args->head_dim, p, h;
     struct q35_attn_state state[ATTN_GROUP], next[ATTN_GROUP];
     float o[ATTN_GROUP * ATTN_HEAD_DIM];
-    one_page(j, &it, 0, worker, state, it.out);
+    one_page(j, &it, 0, 1, worker, state, it.out);
     for (p = 1; p < it.pages; p++) {
-        one_page(j, &it, p, worker, next, o);
+        one_page(j, &it, p, p + 1, worker, next, o);
         for (h = 0; h < it.heads; h++)
             j->cpu->k.attn_merge(&state[h], it.out + (uint64_t)h * hd, next[h],
                                  o + (uint64_t)h * hd, hd);
@@ -114,7 +126,7 @@ static void part_piece(void *ctx, uint32_t piece, uint32_t worker)
     struct q35_attn_state state[ATTN_GROUP];
     for (; p < end && p < it.pages; p++) {
         float *part = part_of(j, i, p);
-        one_page(j, &it, p, worker, state, part + 2 * j->sub);
+        one_page(j, &it, p, p + 1, worker, state, part + 2 * j->sub);
         memcpy(part, state, it.heads * sizeof *state);
     }
 }
@@ -174,7 +186,7 @@ enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct 
         uint32_t pages = a->positions[t] / Q35_ATTN_BLOCK + 1;
         j.max_pages = pages > j.max_pages ? pages : j.max_pages;
     }
-    if (threads == 1 || j.items >= 2 * threads || j.max_pages <= PART_PAGES) {
+    if (threads == 1 || j.items >= SPLIT_BELOW * threads || j.max_pages <= PART_PAGES) {
         pool_run(c->pool, item_piece, &j, j.items);
         return Q35_OK;
     }

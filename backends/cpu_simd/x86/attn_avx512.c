@@ -14,6 +14,15 @@ static inline __m512 load_f16(const uint16_t *p)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
 
+/* `vectors` times 16 values of a page that comes next. */
+static inline __attribute__((always_inline)) void prefetch_row(const uint16_t *row,
+                                                               const uint32_t vectors)
+{
+    uint32_t i;
+    for (i = 0; i < vectors; i += 2)
+        _mm_prefetch((const char *)(row + 16 * i), _MM_HINT_T0);
+}
+
 /* scores[head][64]: q . k of 16 positions from `from` on, times the scale. Positions past the page
  * are not asked for: pages are whole, their unused positions only give scores nobody reads. */
 static inline __attribute__((always_inline)) void scores16(const struct attn_args *a, uint32_t from,
@@ -25,6 +34,8 @@ static inline __attribute__((always_inline)) void scores16(const struct attn_arg
         const uint16_t *row = a->k + (uint64_t)(from + j) * a->head_dim;
         const float *q = a->q;
         __m512 k[MAX_VECTORS];
+        if (a->next_k)
+            prefetch_row(a->next_k + (row - a->k), vectors);
         for (i = 0; i < vectors; i++)
             k[i] = load_f16(row + 16 * i);
         for (h = 0; h < a->group; h++, q += a->head_dim) {
@@ -79,6 +90,8 @@ values4(const struct attn_args *a, const float *p, uint32_t h, uint32_t d, const
         const uint16_t *row = a->v + (uint64_t)j * a->head_dim + d;
         __m512 v0 = load_f16(row), v1 = load_f16(row + 16);
         __m512 v2 = load_f16(row + 32), v3 = load_f16(row + 48);
+        if (a->next_v && h == 0)
+            prefetch_row(a->next_v + (row - a->v), 4);
         UNROLL
         for (i = 0; i < heads; i++) {
             __m512 w = _mm512_set1_ps(p[64 * i + j]);
