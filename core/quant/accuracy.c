@@ -20,22 +20,49 @@ static double grid_error(const float *w, uint32_t n, double step, double offset,
     return sum;
 }
 
-static double row_error(enum q35_grid grid, const float *w, uint32_t n)
+struct row_grid {
+    double step, offset, lo, hi;
+};
+
+/* The grid of a row. *error: its squared error. */
+static struct row_grid row_grid(enum q35_grid grid, const float *w, uint32_t n, double *error)
 {
-    double top = 0, best = 0, f;
+    struct row_grid g = {0, 0, -127, 127}, best;
+    double top = 0, f;
     uint32_t i;
     for (i = 0; i < n; i++)
         top = fabs((double)w[i]) > top ? fabs((double)w[i]) : top;
     if (grid == Q35_GRID_INT8_ABSMAX)
-        return grid_error(w, n, top / 127, 0, -127, 127);
-    if (grid == Q35_GRID_INT4_ABSMAX)
-        return grid_error(w, n, top / 7, 0, -8, 7);
+        g.step = top / 127;
+    else
+        g = (struct row_grid){top / 7, 0, -8, 7};
+    if (grid != Q35_GRID_UNIFORM4_BEST) {
+        *error = grid_error(w, n, g.step, g.offset, g.lo, g.hi);
+        return g;
+    }
+    best = g;
     for (f = 1.0; f > 0.2; f *= 0.97) { /* from no clipping to much */
         double e = grid_error(w, n, f * top / 7.5, 0.5, -8, 7);
-        if (f == 1.0 || e < best)
-            best = e;
+        if (f == 1.0 || e < *error) {
+            *error = e;
+            best = (struct row_grid){f * top / 7.5, 0.5, -8, 7};
+        }
     }
     return best;
+}
+
+void q35_accuracy_round(enum q35_grid grid, uint32_t rows, uint32_t cols, float *w)
+{
+    uint32_t r, i;
+    for (r = 0; r < rows; r++, w += cols) {
+        double error;
+        struct row_grid g = row_grid(grid, w, cols, &error);
+        for (i = 0; i < cols; i++) {
+            double q = g.step > 0 ? rint((double)w[i] / g.step - g.offset) : 0;
+            q = q < g.lo ? g.lo : q > g.hi ? g.hi : q;
+            w[i] = g.step > 0 ? (float)((q + g.offset) * g.step) : 0;
+        }
+    }
 }
 
 double q35_accuracy_grid(enum q35_grid grid, uint32_t rows, uint32_t cols, const float *w)
@@ -44,7 +71,9 @@ double q35_accuracy_grid(enum q35_grid grid, uint32_t rows, uint32_t cols, const
     uint32_t r, c;
     for (r = 0; r < rows; r++) {
         const float *row = w + (size_t)r * cols;
-        error += row_error(grid, row, cols);
+        double e = 0;
+        row_grid(grid, row, cols, &e);
+        error += e;
         for (c = 0; c < cols; c++)
             norm += (double)row[c] * (double)row[c];
     }

@@ -16,6 +16,9 @@ enum q35_grid {
 /* Relative RMSE of w[rows][cols] on a grid, one scale per row. */
 double q35_accuracy_grid(enum q35_grid grid, uint32_t rows, uint32_t cols, const float *w);
 
+/* Rounds w[rows][cols] to a grid, in place. */
+void q35_accuracy_round(enum q35_grid grid, uint32_t rows, uint32_t cols, float *w);
+
 /* Stored bits per weight of a grid: its codes and one binary32 per row. */
 double q35_accuracy_grid_bits(enum q35_grid grid, uint32_t cols);
 

@@ -1,5 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
+#include "tools/q35/bench_accuracy.h"
 #include "tools/q35/cli.h"
 
 #include <stdlib.h>
@@ -19,6 +20,14 @@ static const struct cli_option options[] = {
     {0, "seed", "S", "seed of the random matrices [1]"},
     {0, "effort", "N", "how hard the encoder looks: 0, 1 or 2 [1]"},
     {0, "unrotated", NULL, "measure the packed schemes without rotation as well"},
+    {0, "text", "FILE", "predict this text with the model in every format, instead of matrices"},
+    {0, "calibrate", "FILE", "with --text: calibrate on this other text, and without each option"},
+    {0, "calibrate-tokens", "N", "tokens of it that are used at most [32768]"},
+    {0, "max-tokens", "N", "tokens of --text that are predicted, 0: all [4096]"},
+    {0, "only", "PATTERN", "with --text: formats of this name only, as in 'trellis*'"},
+    {0, "config", "INI", "with --text: backends of packed models [one backend: cpu_simd]"},
+    {0, "backend", "NAME", "with --text: backend when there is no configuration [cpu_simd]"},
+    {0, "threads", "N", "with --text: threads to convert and to evaluate, 0: all [0]"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };
 
@@ -163,6 +172,56 @@ static enum q35_status bench_model(struct bench *b, const char *path, uint32_t t
     return st;
 }
 
+static void print_text_row(void *ctx, const struct accuracy_row *r)
+{
+    const struct bench *b = ctx;
+    if (b->rows)
+        json_array_append_new(b->rows,
+                              json_pack("{s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "format",
+                                        r->name, "bits_per_weight", r->bits, "perplexity",
+                                        r->perplexity, "perplexity_error", r->perplexity_error,
+                                        "kl_divergence", r->kl, "kl_error", r->kl_error,
+                                        "top1_agreement", r->top1, "convert_seconds", r->seconds));
+    else
+        printf("%-31s %6.3f bits  perplexity %9.4f +- %.4f  KL %.5f +- %.5f  top-1 %6.2f%%\n",
+               r->name, r->bits, r->perplexity, r->perplexity_error, r->kl, r->kl_error,
+               100 * r->top1);
+    fflush(stdout);
+}
+
+static int run_text(struct cli *cli, struct bench *b)
+{
+    struct accuracy_text t = {
+        .model = cli_value(cli, "model"),
+        .text = cli_value(cli, "text"),
+        .calibrate = cli_value(cli, "calibrate"),
+        .only = cli_value(cli, "only"),
+        .calibrate_tokens = 32768,
+        .effort = b->params.effort,
+        .measure = {.config = cli_value(cli, "config"),
+                    .backend = cli_value(cli, "backend"),
+                    .max_tokens = 4096},
+    };
+    struct q35_error err = Q35_ERROR_INIT;
+    enum q35_status st;
+    if (!t.model)
+        return cli_usage(cli, "--text needs --model");
+    if (t.measure.config && t.measure.backend)
+        return cli_usage(cli, "--backend cannot be used together with --config");
+    if (!cli_u32(cli, "calibrate-tokens", 2, 1u << 30, &t.calibrate_tokens) ||
+        !cli_u32(cli, "max-tokens", 0, UINT32_MAX, &t.measure.max_tokens) ||
+        !cli_u32(cli, "threads", 0, 64, &t.measure.threads))
+        return CLI_USAGE;
+    st = measure_context(t.model, &t.measure.context, &err);
+    if (st == Q35_OK)
+        st = accuracy_text(&t, print_text_row, b, &err);
+    if (st != Q35_OK) {
+        json_decref(b->rows);
+        return cli_error(cli, &err);
+    }
+    return b->rows ? cli_print_json(cli, json_pack("{s:o}", "rows", b->rows)) : CLI_OK;
+}
+
 static int run(struct cli *cli)
 {
     struct bench b = {.cli = cli, .params = Q35_ENCODE_PARAMS_INIT};
@@ -177,6 +236,8 @@ static int run(struct cli *cli)
     b.unrotated = cli_flag(cli, "unrotated");
     if (cli_flag(cli, "json"))
         b.rows = json_array();
+    if (cli_value(cli, "text"))
+        return run_text(cli, &b);
     st = bench_random(&b, rows, cols, seed, &err);
     if (st == Q35_OK && cli_value(cli, "model"))
         st = bench_model(&b, cli_value(cli, "model"), tensors, &err);
@@ -193,11 +254,20 @@ const struct cli_command cmd_bench_accuracy = {
     .name = "bench accuracy",
     .synopsis = "",
     .summary = "weight error and size of every scheme, beside plain integer formats",
-    .details = "Relative RMSE is sqrt(sum (w - w')^2 / sum w^2) in unrotated coordinates; bits per "
-               "weight count the whole stored tensor: codes, row scales, tables and padding. The "
-               "bound for any code of 3.5 bits on Gaussian weights is 8.84%.",
-    .examples = "q35 bench accuracy\nq35 bench accuracy --json --unrotated\nq35 bench accuracy "
-                "--model llama.gguf --tensors 8",
+    .details =
+        "Relative RMSE is sqrt(sum (w - w')^2 / sum w^2) in unrotated coordinates; bits per "
+        "weight count the whole stored tensor: codes, row scales, tables and padding. The "
+        "bound for any code of 3.5 bits on Gaussian weights is 8.84%.\n"
+        "With --text the model predicts a text in every format: perplexity, mean KL "
+        "divergence to the float model in nats a token, and how often both find the same "
+        "token likeliest. Packed models run on a backend, with 7 bits for embedding and "
+        "head; integer formats round the decoder's matrices alone and are evaluated in "
+        "floating point (4 bytes of memory a weight). '+calibrate-awq' is calibrated without "
+        "activation-aware scales, and so on.",
+    .examples =
+        "q35 bench accuracy\nq35 bench accuracy --json --unrotated\nq35 bench accuracy "
+        "--model llama.gguf --tensors 8\nq35 bench accuracy --model llama.gguf --text evaluate.txt "
+        "--calibrate calibrate.txt",
     .options = options,
     .option_count = Q35_COUNT(options),
     .run = run,

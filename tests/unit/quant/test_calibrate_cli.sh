@@ -73,7 +73,29 @@ refused 'a model and a text are needed' perplexity -m "$dir/in.gguf"
 refused 'No such file' perplexity -m "$dir/in.gguf" -f "$dir/absent.txt"
 
 : >"$dir/empty.txt"
+refused 'needs --model' bench accuracy --text "$dir/evaluate.txt"
 refused 'is empty' perplexity -m "$dir/in.gguf" -f "$dir/empty.txt"
+
+# The ladder: in order of worth, and its float row is the model itself.
+"$q35" bench accuracy --model "$dir/in.gguf" --text "$dir/evaluate.txt" --max-tokens 300 \
+    --calibrate "$dir/calibrate.txt" --effort 0 --json >"$dir/json" 2>"$dir/log" ||
+    fail "bench accuracy --text: $(cat "$dir/log")"
+python3 - "$dir/json" <<'PY' || fail "bench accuracy --text: $(cat "$dir/json")"
+import json, sys
+rows = {r["format"]: r for r in json.load(open(sys.argv[1]))["rows"]}
+kl = {name: r["kl_divergence"] for name, r in rows.items()}
+assert kl["float"] == 0 and rows["float"]["top1_agreement"] == 1, rows["float"]
+assert 0 < kl["int8-absmax"] < kl["int4-absmax"], kl
+assert kl["trellis2"] < kl["alt43"] and kl["trellis"] < kl["alt43"], kl
+for s in "trellis", "trellis2":
+    assert kl[s + "+calibrate"] < 0.8 * kl[s], kl
+    names = [s + "+calibrate-" + o for o in ("rotation", "awq", "feedback", "propagation")]
+    assert len({kl[n] for n in names + [s, s + "+calibrate", s + "-unrotated"]}) == 7, kl
+assert 8 < rows["int8-absmax"]["bits_per_weight"] < 9 and rows["trellis"]["bits_per_weight"] > 7, rows
+PY
+"$q35" bench accuracy --model "$dir/in.gguf" --text "$dir/evaluate.txt" --max-tokens 50 \
+    --only 'int8*' >"$dir/json" || fail "bench accuracy --only"
+[ "$(wc -l <"$dir/json")" -eq 1 ] || fail "bench accuracy --only: $(cat "$dir/json")"
 
 # Failures leave nothing behind.
 rm -f "$dir/json" "$dir/json2" "$dir/a.q35.gguf"
