@@ -42,10 +42,10 @@ struct attn_args {
     uint32_t first;    /* positions first .. first + n - 1 of the page; n >= 1 */
     uint32_t n;
     float scale;
-    const float *q;               /* [group][head_dim] */
-    const uint16_t *k;            /* [64][head_dim] */
-    const uint16_t *v;            /* [64][head_dim] */
-    const uint16_t *next_k;       /* pages that will be asked for next, or NULL */
+    const float *q;         /* [group][head_dim] */
+    const uint16_t *k;      /* [64][head_dim] */
+    const uint16_t *v;      /* [64][head_dim] */
+    const uint16_t *next_k; /* pages that will be asked for next, or NULL */
     const uint16_t *next_v;
     struct q35_attn_state *state; /* out: [group] */
     float *o;                     /* out: [group][head_dim] */
@@ -66,6 +66,8 @@ struct kernels {
     void (*pack_few)(const int8_t *q, uint64_t q_stride, uint32_t n_tokens, uint32_t cols,
                      void *packed);
     uint32_t many_blocks; /* row blocks that dots_many does best together, 1 .. DOTS_STREAMS */
+    /* q35_hash_chunk */
+    uint64_t (*hash)(const uint8_t *data, uint64_t bytes, uint64_t first_byte);
     int32_t (*sum_q)(const int8_t *q, uint32_t n); /* n: a multiple of 128 */
     /* y[i] = q35_rescale(acc[i], scales[i], token_scale) (+ bias[i] unless NULL) */
     void (*rescale)(const int32_t *acc, const float *scales, float token_scale, const float *bias,

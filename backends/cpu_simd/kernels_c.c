@@ -7,6 +7,21 @@
 
 #include <math.h>
 
+static uint64_t hash_c(const uint8_t *data, uint64_t bytes, uint64_t first_byte)
+{
+    uint64_t h = 0, i, whole = bytes & ~(uint64_t)7;
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    for (i = 0; i < whole; i += 8) {
+        uint64_t w;
+        memcpy(&w, data + i, 8);
+        h += q35_mix64(w ^ ((first_byte + i) / 8 + 1) * 0x9e3779b97f4a7c15u);
+    }
+#else
+    i = whole = 0;
+#endif
+    return h + q35_hash_chunk(data + i, bytes - whole, first_byte + whole);
+}
+
 static void dots_c(const struct dots_args *a)
 {
     uint32_t width = q35_tile_cols(a->scheme), b, r, i, t, k;
@@ -135,6 +150,7 @@ void q35_cpu_install_c(struct kernels *k)
         .dots_few = dots_c,
         .dots_many = dots_c,
         .many_blocks = 1,
+        .hash = hash_c,
         .sum_q = sum_q_c,
         .rescale = rescale_c,
         .hadamard = hadamard_c,

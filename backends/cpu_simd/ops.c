@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "ops.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "soft.h"
 
 #define ACC_BYTES (DOTS_MANY * DOTS_STREAMS * 16u * sizeof(int32_t))
+#define HASH_PIECE (256u << 10)
 #define PIECE_FLOATS 16384u /* elementwise work worth handing to another thread */
 
 static void *aligned(uint64_t bytes)
@@ -264,6 +266,32 @@ static enum q35_status embed(void *user, const struct q35_matrix *m, uint32_t ro
     }
     memcpy(out, v, m->cols * sizeof *out);
     return Q35_OK;
+}
+
+/* ---- hashes --------------------------------------------------------------------------------- */
+
+struct hash_job {
+    const struct kernels *k;
+    const uint8_t *data;
+    uint64_t bytes, first_byte;
+    _Atomic uint64_t sum;
+};
+
+static void hash_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    struct hash_job *j = ctx;
+    uint64_t at = (uint64_t)piece * HASH_PIECE, left = j->bytes - at;
+    (void)worker;
+    atomic_fetch_add(&j->sum, j->k->hash(j->data + at, left < HASH_PIECE ? left : HASH_PIECE,
+                                         j->first_byte + at));
+}
+
+uint64_t cpu_hash(void *cpu, const uint8_t *data, uint64_t bytes, uint64_t first_byte)
+{
+    struct cpu *c = cpu;
+    struct hash_job j = {.k = &c->k, .data = data, .bytes = bytes, .first_byte = first_byte};
+    pool_run(c->pool, hash_piece, &j, (uint32_t)((bytes + HASH_PIECE - 1) / HASH_PIECE));
+    return j.sum;
 }
 
 const struct q35_ops cpu_ops = {

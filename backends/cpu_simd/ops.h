@@ -34,6 +34,9 @@ struct cpu {
 struct cpu *cpu_create(unsigned features, unsigned variant, uint32_t threads, int pin);
 void cpu_destroy(void *cpu); /* NULL is fine */
 
+/* The hash of the software device's uploads, on all threads. */
+uint64_t cpu_hash(void *cpu, const uint8_t *data, uint64_t bytes, uint64_t first_byte);
+
 extern const struct q35_ops cpu_ops;
 
 /* Used by ops.c. */

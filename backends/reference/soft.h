@@ -79,6 +79,8 @@ struct q35_soft_config {
     void (*user_close)(void *user); /* called by close, and by q35_soft_open when it fails */
     uint32_t max_batch;             /* 0: Q35_SOFT_MAX_BATCH */
     uint32_t max_sequences;         /* 0: Q35_SOFT_MAX_SEQUENCES */
+    /* q35_hash_chunk, only faster; NULL: one thread in plain C. [device] */
+    uint64_t (*hash)(void *user, const uint8_t *data, uint64_t bytes, uint64_t first_byte);
 };
 
 /* Opens a software device. *out is the ABI's device, freed by q35_soft_close; NULL on failure. */

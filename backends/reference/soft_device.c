@@ -125,6 +125,7 @@ enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_d
     dev->max_batch = config->max_batch ? config->max_batch : Q35_SOFT_MAX_BATCH;
     dev->max_sequences = config->max_sequences ? config->max_sequences : Q35_SOFT_MAX_SEQUENCES;
     dev->layer = config->layer;
+    dev->hash = config->hash;
     ops_complete(&dev->ops, config->ops);
     q35_soft_memory(&dev->memory, &available);
     if (!dev->memory)

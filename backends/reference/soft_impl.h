@@ -68,6 +68,7 @@ struct q35_device {
     struct soft_object objects; /* list head */
     struct q35_ops ops;         /* all slots set */
     q35_soft_layer_fn layer;    /* instead of ops, or NULL */
+    uint64_t (*hash)(void *user, const uint8_t *data, uint64_t bytes, uint64_t first_byte);
     void *user;
     void (*user_close)(void *user);
     uint32_t max_batch, max_sequences;

@@ -153,8 +153,9 @@ static enum q35_status tensor_own(struct soft_tensor *t, struct q35_error *err)
     return Q35_OK;
 }
 
-static enum q35_status put(struct soft_tensor *t, uint64_t offset, const void *data, uint64_t bytes,
-                           uint32_t lifetime, struct q35_error *err)
+static enum q35_status put(struct q35_device *dev, struct soft_tensor *t, uint64_t offset,
+                           const void *data, uint64_t bytes, uint32_t lifetime,
+                           struct q35_error *err)
 {
     const char *name = soft_role_name(t->desc.role);
     uint64_t all = t->desc.bytes;
@@ -183,7 +184,8 @@ static enum q35_status put(struct soft_tensor *t, uint64_t offset, const void *d
             return st;
         memcpy(t->owned + offset, data, bytes);
     }
-    t->hash += hash_part(t->data + offset, bytes, offset);
+    t->hash += dev->hash ? dev->hash(dev->user, t->data + offset, bytes, offset)
+                         : hash_part(t->data + offset, bytes, offset);
     return Q35_OK;
 }
 
@@ -205,7 +207,7 @@ enum q35_status q35_soft_weights_put(struct q35_weights *w, uint32_t layer, uint
         return q35_soft_fail(err, Q35_E_INVALID, "tensor data is NULL");
     if (lifetime > Q35_UNTIL_FREE)
         return q35_soft_fail(err, Q35_E_INVALID, "unknown lifetime %u", lifetime);
-    st = put(&w->layers[layer].tensors[role], offset, data, bytes, lifetime, err);
+    st = put(w->object.dev, &w->layers[layer].tensors[role], offset, data, bytes, lifetime, err);
     if (st && err)
         err->layer = w->layers[layer].desc.index;
     return st;

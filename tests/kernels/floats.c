@@ -161,6 +161,22 @@ static void elementwise(const struct kernels *c, const struct kernels *k)
         }
 }
 
+static void hashes(const struct kernels *c, const struct kernels *k)
+{
+    uint64_t n, i;
+    kit_start("hash");
+    for (n = 0; n < 3000; n = n < 300 ? n + 1 : n * 2 + 5) {
+        uint8_t *data = kit_alloc(n, n % 7);
+        uint64_t first = 8 * (kit_u64() >> 16), want;
+        for (i = 0; i < n; i++)
+            data[i] = (uint8_t)kit_u64();
+        want = q35_hash_chunk(data, n, first);
+        if (c->hash(data, n, first) != want || k->hash(data, n, first) != want)
+            kit_fail("hash of %u bytes", (unsigned)n);
+        kit_free(data);
+    }
+}
+
 void test_floats(const struct kernels *c, const struct kernels *k)
 {
     rescale(c, k);
@@ -169,4 +185,5 @@ void test_floats(const struct kernels *c, const struct kernels *k)
     norms(c, k);
     rope(c, k);
     elementwise(c, k);
+    hashes(c, k);
 }

@@ -220,6 +220,18 @@ static void test_attend(struct cpu *cpu, uint32_t n, uint32_t last, uint32_t hea
 
 /* ---- the rest -------------------------------------------------------------------------------- */
 
+/* Over the end of a piece, at the start of a tensor and inside one. */
+static void test_hash(struct cpu *cpu)
+{
+    uint64_t n = 600000 + kit_below(9), first = 8 * kit_below(2) * kit_below(1000000), i;
+    uint8_t *data = kit_alloc(n, 0);
+    for (i = 0; i < n; i++)
+        data[i] = (uint8_t)kit_u64();
+    if (cpu_hash(cpu, data, n, first) != q35_hash_chunk(data, n, first))
+        kit_fail("hash");
+    kit_free(data);
+}
+
 static void test_rest(struct cpu *cpu, uint32_t n, uint32_t d)
 {
     uint64_t len = (uint64_t)n * d;
@@ -271,6 +283,7 @@ static void test_device(unsigned features, unsigned variant, uint32_t threads)
     test_attend(cpu, 20, 130, 8, 2, 64, 0);
     test_attend(cpu, 20, 130, 8, 2, 40, 9);
     test_attend(cpu, 1, 5, 2, 1, 300, 0); /* a head too wide for the kernels */
+    test_hash(cpu);
     test_rest(cpu, 1, 64);
     test_rest(cpu, 70, 1024);
     cpu_destroy(cpu);

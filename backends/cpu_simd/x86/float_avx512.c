@@ -245,8 +245,40 @@ static void add_avx512(uint64_t n, float *x, const float *y)
                                             _mm512_maskz_loadu_ps(tail(n), y + i)));
 }
 
+/* q35_mix64 of 8 words. */
+static inline __m512i mix_epi64(__m512i z)
+{
+    z = _mm512_xor_si512(z, _mm512_srli_epi64(z, 30));
+    z = _mm512_mullo_epi64(z, _mm512_set1_epi64((long long)0xbf58476d1ce4e5b9ull));
+    z = _mm512_xor_si512(z, _mm512_srli_epi64(z, 27));
+    z = _mm512_mullo_epi64(z, _mm512_set1_epi64((long long)0x94d049bb133111ebull));
+    return _mm512_xor_si512(z, _mm512_srli_epi64(z, 31));
+}
+
+static uint64_t hash_avx512(const uint8_t *data, uint64_t bytes, uint64_t first_byte)
+{
+    const uint64_t step = 0x9e3779b97f4a7c15u; /* of a word's number, times it */
+    __m512i at = _mm512_mullo_epi64(_mm512_setr_epi64(1, 2, 3, 4, 5, 6, 7, 8),
+                                    _mm512_set1_epi64((long long)step));
+    __m512i next = _mm512_set1_epi64((long long)(8 * step)), h0 = _mm512_setzero_si512(), h1 = h0;
+    uint64_t i;
+    at = _mm512_add_epi64(at, _mm512_set1_epi64((long long)(first_byte / 8 * step)));
+    for (i = 0; i + 128 <= bytes; i += 128) {
+        __m512i after = _mm512_add_epi64(at, next);
+        _mm_prefetch((const char *)data + i + 4096, _MM_HINT_T0);
+        _mm_prefetch((const char *)data + i + 4160, _MM_HINT_T0);
+        h0 = _mm512_add_epi64(h0, mix_epi64(_mm512_xor_si512(at, _mm512_loadu_si512(data + i))));
+        h1 = _mm512_add_epi64(
+            h1, mix_epi64(_mm512_xor_si512(after, _mm512_loadu_si512(data + i + 64))));
+        at = _mm512_add_epi64(after, next);
+    }
+    return (uint64_t)_mm512_reduce_add_epi64(_mm512_add_epi64(h0, h1)) +
+           q35_hash_chunk(data + i, bytes - i, first_byte + i);
+}
+
 void q35_cpu_install_avx512(struct kernels *k)
 {
+    k->hash = hash_avx512;
     k->rescale = rescale_avx512;
     k->hadamard = hadamard_avx512;
     k->signs = signs_avx512;
