@@ -24,6 +24,7 @@ void cpu_destroy(void *arg)
     uint32_t i;
     if (!c)
         return;
+    cpu_profile_end(c);
     for (i = 0; c->workers && i < pool_threads(c->pool); i++) {
         free(c->workers[i].scratch);
         free(c->workers[i].acc);

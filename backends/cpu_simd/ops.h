@@ -27,6 +27,7 @@ struct cpu {
     uint64_t packed_bytes;
     float *parts; /* attention of single pages, before they are merged */
     uint64_t parts_len;
+    struct cpu_profile *profile; /* NULL: times are not taken */
 };
 
 /* variant: index into q35_cpu_variants, the last one to install. threads: 0 for one on each CPU;
@@ -38,6 +39,11 @@ void cpu_destroy(void *cpu); /* NULL is fine */
 uint64_t cpu_hash(void *cpu, const uint8_t *data, uint64_t bytes, uint64_t first_byte);
 
 extern const struct q35_ops cpu_ops;
+
+/* cpu_ops that take times; between start (false if out of memory) and end, which logs them. */
+extern const struct q35_ops cpu_profile_ops;
+int cpu_profile_start(struct cpu *c, const struct q35_host *host);
+void cpu_profile_end(struct cpu *c);
 
 /* Used by ops.c. */
 enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct q35_error *err);

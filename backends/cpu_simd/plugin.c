@@ -19,6 +19,7 @@ static const struct q35_option_spec option_specs[] = {
     {"pin", "enum:none|cores", "whether each thread stays on one CPU", "none"},
     {"isa", "enum:auto|scalar|avx2|avxvnni|avx512|avx512vnni|avx512vbmi|amx|neon|dotprod",
      "newest instruction set to use", "auto"},
+    {"profile", "enum:off|on", "log the times of all operations when the device closes", "off"},
 };
 
 /* The last variant to install: the newest that the CPU has, or the one asked for. */
@@ -83,6 +84,7 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
     struct q35_soft_config config = {.ops = &cpu_ops, .user_close = cpu_destroy, .hash = cpu_hash};
     unsigned features = q35_cpu_features(), variant = 0;
     const char *pin = q35_soft_option(options, "pin");
+    const char *profile = q35_soft_option(options, "profile");
     uint32_t threads;
     enum q35_status st;
     (void)host;
@@ -99,6 +101,17 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
     config.user = cpu_create(features, variant, threads, pin && strcmp(pin, "cores") == 0);
     if (!config.user)
         return q35_soft_fail(err, Q35_E_NOMEM, "no memory or threads for the CPU device");
+    if (profile && strcmp(profile, "off") != 0 && strcmp(profile, "on") != 0) {
+        cpu_destroy(config.user);
+        return q35_soft_fail(err, Q35_E_CONFIG, "profile = %s: neither off nor on", profile);
+    }
+    if (profile && strcmp(profile, "on") == 0) {
+        config.ops = &cpu_profile_ops;
+        if (!cpu_profile_start(config.user, host)) {
+            cpu_destroy(config.user);
+            return q35_soft_fail(err, Q35_E_NOMEM, "no memory for times");
+        }
+    }
     return q35_soft_open(&config, out, err);
 }
 

@@ -29,6 +29,10 @@ assert doc["threads"] == 1 and doc["batch"] == 2 and doc["cpu"], doc
 body = (2 * 2048 * 2048 + 2 * 256 * 2048 + 3 * 2048 * 5632) * 7 // 16
 assert body + 32000 * 2048 * 7 // 8 <= doc["bytes_per_token"] <= (body + 32000 * 2048 * 7 // 8) * 1.01
 assert doc["kv_bytes_per_token"] == 2 * 2 * 4 * 64 * 4, doc
+loud = subprocess.run([sys.argv[1], "bench", *SMALL, "--verbose"], capture_output=True, text=True,
+                      timeout=250)
+for op in ("matmul", "32000 x 2048", "attention", "rms_norm", "rotate", "rope", "swiglu", "embed"):
+    assert op in loud.stderr, (op, loud.stderr)
 assert "tokens/s" in bench("bench", *SMALL)
 assert "shape" in refuses("--synthetic", "llama-9b")
 assert "either" in refuses()

@@ -15,6 +15,7 @@ struct bench_options {
     const char *backend; /* name of a plugin or path */
     const char *threads; /* options of the backend; NULL: not set */
     const char *isa;
+    bool profile; /* the backend's option of that name */
     uint32_t sequences;
     uint32_t context; /* positions of each */
 };

@@ -24,6 +24,7 @@ static const struct cli_option options[] = {
     {'b', "batch", "B", "sequences decoded together [1]"},
     {0, "context", "C", "tokens before the decoded ones [128]"},
     {0, "rounds", "N", "rounds; medians are reported [5]"},
+    {'v', "verbose", NULL, "the times of all operations as well, on standard error"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };
 
@@ -160,6 +161,7 @@ static enum q35_status open_all(struct cli *cli, struct speed *s, struct q35_err
     struct bench_options o = {.backend = backend ? backend : "cpu_simd",
                               .threads = cli_value(cli, "threads"),
                               .isa = cli_value(cli, "isa"),
+                              .profile = cli_flag(cli, "verbose"),
                               .sequences = s->batch,
                               .context = (s->prompt > s->context ? s->prompt : s->context) + 1};
     enum q35_status st = shape ? q35_model_synthetic(&s->model, shape, true, err)
@@ -183,6 +185,8 @@ static int run(struct cli *cli)
         !cli_u32(cli, "context", 0, 131071, &s.context) ||
         !cli_u32(cli, "rounds", 1, MAX_ROUNDS, &s.rounds))
         return CLI_USAGE;
+    if (cli_flag(cli, "verbose"))
+        q35_log_set_level(Q35_LOG_INFO);
     if (!cli_value(cli, "synthetic") == !cli_value(cli, "model"))
         return cli_usage(cli, "give either --synthetic SHAPE or --model FILE");
     if (!s.threads || s.threads > bench_cpus())
