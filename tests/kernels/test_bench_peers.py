@@ -1,0 +1,45 @@
+# SPDX-FileCopyrightText: 2026 The q35 authors
+# SPDX-License-Identifier: MIT
+"""tools/bench-peers with stand-ins for q35 and llama-bench that say known speeds."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+Q35 = """#!/bin/sh
+case " $* " in *" --prompt 0 "*) echo '{"decode_tokens_per_second": 30}';;
+*) echo '{"decode_tokens_per_second": 30, "prefill_tokens_per_second": 400}';; esac
+"""
+PEER = """#!/bin/sh
+case "$*" in *" -p 0 "*) ;; *) p='{"n_prompt": 512, "n_gen": 0, "avg_ts": 100},';; esac
+echo "[ $p {\\"n_prompt\\": 0, \\"n_gen\\": 32, \\"avg_ts\\": 12} ]"
+"""
+
+
+def script(folder, name, text):
+    path = os.path.join(folder, name)
+    with open(path, "w") as f:
+        f.write(text)
+    os.chmod(path, 0o755)
+    return path
+
+
+def run(*args):
+    return subprocess.run([sys.executable, sys.argv[1], *args], capture_output=True, text=True)
+
+
+with tempfile.TemporaryDirectory() as d:
+    q35, peer = script(d, "q35", Q35), script(d, "llama-bench", PEER)
+    common = ["--q35", q35, "--peer", peer + "=/x/peer.gguf"]
+    done = run(*common, "--rounds", "2")
+    assert done.returncode == 0, done.stderr
+    line = [s for s in done.stdout.splitlines() if s.startswith("peer.gguf")][0].split()
+    assert line[1:] == ["12.00", "2.50x", "100.00", "4.00x"], done.stdout
+    rows = json.loads(run(*common, "--prompt", "0", "--rounds", "1", "--json", "--busy").stdout)
+    assert rows[1] == {"name": "peer.gguf", "decode": 12, "prefill": None}, rows
+    assert run(*common, "--rounds", "0").returncode != 0
+    assert run("--q35", q35, "--peer", "nothing").returncode != 0
+    broken = script(d, "broken", "#!/bin/sh\necho went wrong >&2\nexit 1\n")
+    done = run("--q35", q35, "--peer", broken + "=m.gguf")
+    assert done.returncode != 0 and "went wrong" in done.stderr, done.stderr
