@@ -21,7 +21,7 @@
 #define FLAG_ADD 16u /* add to what y holds */
 
 /* The 56 bits of one 7-byte group; a row is 14 words. */
-inline ulong group_bits(__global const uint *row, uint g)
+static ulong group_bits(__global const uint *row, uint g)
 {
     uint bit = 56u * g, at = bit >> 5, shift = bit & 31u;
     ulong lo = (ulong)row[at] | (ulong)row[at + 1u] << 32;
@@ -30,7 +30,7 @@ inline ulong group_bits(__global const uint *row, uint g)
 }
 
 /* The codes `back` places before those of (r, g), 7 bits each. */
-inline ulong before_bits(__global const uint *tile, uint ring, uint r, uint g, uint back)
+static ulong before_bits(__global const uint *tile, uint ring, uint r, uint g, uint back)
 {
     __global const uint *row = tile + 14u * ((r + 16u - back) & 15u);
     ulong bits = group_bits(row, g);
@@ -39,13 +39,13 @@ inline ulong before_bits(__global const uint *tile, uint ring, uint r, uint g, u
     return bits;
 }
 
-inline uint pick(uint4 v, uint i)
+static uint pick(uint4 v, uint i)
 {
     return i < 2u ? (i ? v.y : v.x) : (i < 3u ? v.z : v.w);
 }
 
 /* Step 3 of the contract. The product of the scales comes first and nothing is fused. */
-inline float rescale(int acc, float row_scale, float token_scale)
+static float rescale(int acc, float row_scale, float token_scale)
 {
     float s = row_scale * token_scale;
     return convert_float_rte(acc) * s;
@@ -53,7 +53,7 @@ inline float rescale(int acc, float row_scale, float token_scale)
 
 /* ---- reductions in the order of arith.h ---------------------------------------------------- */
 
-inline float tree16(float16 v)
+static float tree16(float16 v)
 {
     float8 a = v.lo + v.hi;
     float4 b = a.lo + a.hi;
@@ -61,7 +61,7 @@ inline float tree16(float16 v)
     return c.x + c.y;
 }
 
-inline float exp_q35(float x)
+static float exp_q35(float x)
 {
     float n, r, p;
     if (!(x >= -87.0f))
@@ -81,7 +81,7 @@ inline float exp_q35(float x)
 }
 
 /* binary32 -> binary16, half to even; as in arith.h. */
-inline ushort half_bits(float f)
+static ushort half_bits(float f)
 {
     uint u = as_uint(f), sign = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
     if (a > 0x7f800000u)
@@ -121,14 +121,14 @@ rms_norm(__global const float *x, __global const float *w, __global float *y, ui
 
 /* ---- rotation and quantization ------------------------------------------------------------- */
 
-inline ulong mix64(ulong z)
+static ulong mix64(ulong z)
 {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9UL;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebUL;
     return z ^ (z >> 31);
 }
 
-inline uint rot_sign(ulong seed, uint k)
+static uint rot_sign(ulong seed, uint k)
 {
     return (uint)(mix64(seed + 0x9e3779b97f4a7c15UL * (ulong)(k / 64u + 1u)) >> (k % 64u)) & 1u;
 }
@@ -141,7 +141,7 @@ inline uint rot_sign(ulong seed, uint k)
     }
 
 /* Butterflies of distance 1, 2 ... block / 2 on v[n] by one group, three distances in one pass. */
-inline void hadamard(__global float *v, uint n, uint block, uint l)
+static void hadamard(__global float *v, uint n, uint block, uint l)
 {
     uint h = 1u, i;
     while (h < block) {
@@ -229,7 +229,7 @@ quantize(__global const float *x, uint cols, uint cols_padded, uint block, ulong
 
 /* ---- embedding ----------------------------------------------------------------------------- */
 
-inline uint code_at(__global const uchar *tile, uint r, uint j)
+static uint code_at(__global const uchar *tile, uint r, uint j)
 {
     uint bit = 7u * j, at = 56u * r + (bit >> 3), shift = bit & 7u, v = tile[at];
     if (shift > 1u)
@@ -237,7 +237,7 @@ inline uint code_at(__global const uchar *tile, uint r, uint j)
     return (v >> shift) & 127u;
 }
 
-inline uint code_before(__global const uchar *tile, uint ring, uint r, uint j, uint back)
+static uint code_before(__global const uchar *tile, uint ring, uint r, uint j, uint back)
 {
     return code_at(tile, (r + 16u - back) & 15u, ring && r < back ? (j + 63u) & 63u : j);
 }
@@ -315,7 +315,7 @@ store(__global const float *k, __global const float *v, __global ushort *pool,
     to[part] = half_bits(v[(size_t)t * kv_dim + i]);
 }
 
-inline float dot_half(__local const float *q, __global const half *key, uint d)
+static float dot_half(__local const float *q, __global const half *key, uint d)
 {
     float16 sum = (float16)(0.0f);
     float lane[16];
