@@ -138,7 +138,7 @@ static void context_fini(struct q35_device *dev)
     dev->stream = NULL;
     cuda_leave(dev);
     (void)cu->CtxDestroy(dev->ctx);
-    dev->ctx = NULL;
+    dev->ctx = dev->reachable = NULL;
 }
 
 /* A context with all that every run needs. On failure context_fini cleans up. */
@@ -405,6 +405,21 @@ static enum q35_status order(struct q35_device *first, struct q35_device *then,
     return st;
 }
 
+/* Lets copies take the direct way where the GPUs are linked. Without it the driver goes through the
+ * host's memory, so a refusal does not matter. */
+static void reach(struct q35_device *dev, const struct q35_device *other)
+{
+    int can = 0;
+    if (dev->reachable == other->ctx)
+        return;
+    dev->reachable = other->ctx;
+    if (dev->cu->DeviceCanAccessPeer(&can, dev->ordinal, other->ordinal) || !can)
+        return;
+    cuda_enter(dev);
+    (void)dev->cu->CtxEnablePeerAccess(other->ctx, 0);
+    cuda_leave(dev);
+}
+
 enum q35_status cuda_buffer_copy(struct q35_device *dev, struct q35_buffer *buffer, uint64_t offset,
                                  cu_ptr at, uint64_t bytes, bool from_buffer, struct q35_error *err)
 {
@@ -415,6 +430,8 @@ enum q35_status cuda_buffer_copy(struct q35_device *dev, struct q35_buffer *buff
     if (other == dev)
         return cuda_check(dev, dev->cu->MemcpyDtoDAsync(to, from, bytes, dev->stream),
                           "copying hidden states", err);
+    reach(dev, other);
+    reach(other, dev);
     st = order(other, dev, err);
     if (!st)
         st = cuda_check(dev,

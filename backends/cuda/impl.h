@@ -125,6 +125,7 @@ struct q35_device {
     struct cuda_graph_entry graphs[CUDA_GRAPHS];
     uint64_t graph_clock;
     cu_event peer;    /* orders copies between devices */
+    cu_ctx reachable; /* another device's, whose memory this one may read and write */
     cu_event pace[2]; /* keeps a large batch from running ahead of its cancellation */
     struct cuda_staging staging;
     struct cuda_timeline time;
