@@ -99,55 +99,67 @@ static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, 
             *to++ = _mm512_loadu_si512(q + (t < n ? t : n - 1) * q_stride + i);
 }
 
-/* sums[rows][n] += rows r .. r + rows - 1 of `tiles` tiles. */
+/* Up to 4 rows and 16 sums as named variables, sum i of row i % rows and token i / rows: clang
+ * leaves arrays in memory here. */
+#define FEW_ROW(r)                                                                                 \
+    __m512i x##r = t->high, y##r = t->high;                                                        \
+    if ((r) < rows) {                                                                              \
+        const uint8_t *row = tile + Q35_ROW_BYTES * (r);                                           \
+        _mm_prefetch((const char *)row + AHEAD * Q35_TILE_BYTES, _MM_HINT_T0);                     \
+        decode(t, row, &up, pair, has_b, ring, &x##r, &y##r);                                      \
+    }
+#define FEW_PICK(v, i)                                                                             \
+    ((i) % rows == 0 ? v##0 : (i) % rows == 1 ? v##1 : (i) % rows == 2 ? v##2 : v##3)
+#define FEW_LOAD(i) __m512i s##i = (i) < rows * n ? sums[i] : t->high;
+#define FEW_X(i)                                                                                   \
+    if ((i) < rows * n)                                                                            \
+        s##i = dot(s##i, FEW_PICK(x, i), q[(i) / rows]);
+#define FEW_Y(i)                                                                                   \
+    if (pair && (i) < rows * n)                                                                    \
+        s##i = dot(s##i, FEW_PICK(y, i), q[n + (i) / rows]);
+#define FEW_SAVE(i)                                                                                \
+    if ((i) < rows * n)                                                                            \
+        sums[i] = s##i;
+#define FOUR(m, a, b, c, d) m(a) m(b) m(c) m(d)
+#define SIXTEEN(m)                                                                                 \
+    FOUR(m, 0, 1, 2, 3) FOUR(m, 4, 5, 6, 7) FOUR(m, 8, 9, 10, 11) FOUR(m, 12, 13, 14, 15)
+
+/* sums[n][rows] += rows r .. r + rows - 1 of `tiles` tiles. */
 static inline __attribute__((always_inline)) void
 few_rows(const struct tables *t, const uint8_t *tile, uint32_t tiles, const uint32_t rows,
          const uint32_t n, const __m512i *q, struct few *f, __m512i *sums, const int pair,
          const int has_b, const int ring)
 {
-    __m512i acc[16];
-    uint32_t i, j, r;
-    UNROLL
-    for (i = 0; i < rows * n; i++)
-        acc[i] = sums[i];
+    uint32_t i;
+    SIXTEEN(FEW_LOAD)
     for (i = 0; i < tiles; i++, tile += Q35_TILE_BYTES) {
         struct above up = f->up[i];
-        __m512i x[8], y[8];
-        UNROLL
-        for (r = 0; r < rows; r++) {
-            const uint8_t *row = tile + Q35_ROW_BYTES * r;
-            y[r] = t->high;
-            _mm_prefetch((const char *)row + AHEAD * Q35_TILE_BYTES, _MM_HINT_T0);
-            decode(t, row, &up, pair, has_b, ring, &x[r], &y[r]);
-        }
+        FOUR(FEW_ROW, 0, 1, 2, 3)
         f->up[i] = up;
-        UNROLL
-        for (j = 0; j < n; j++) {
-            UNROLL
-            for (r = 0; r < rows; r++)
-                acc[r * n + j] = dot(acc[r * n + j], x[r], q[j]);
-            if (pair)
-                UNROLL
-            for (r = 0; r < rows; r++)
-                acc[r * n + j] = dot(acc[r * n + j], y[r], q[n + j]);
-        }
+        FOUR(FEW_X, 0, 1, 2, 3)
+        FOUR(FEW_Y, 0, 1, 2, 3)
+        FOUR(FEW_X, 4, 5, 6, 7)
+        FOUR(FEW_Y, 4, 5, 6, 7)
+        FOUR(FEW_X, 8, 9, 10, 11)
+        FOUR(FEW_Y, 8, 9, 10, 11)
+        FOUR(FEW_X, 12, 13, 14, 15)
+        FOUR(FEW_Y, 12, 13, 14, 15)
         q += pair ? 2 * n : n;
     }
-    UNROLL
-    for (i = 0; i < rows * n; i++)
-        sums[i] = acc[i];
+    SIXTEEN(FEW_SAVE)
 }
 
-/* Adds up the lanes of one row block's sums[16][n]. */
+/* Adds up the lanes of one row block's sums[16 / rows][n][rows]. */
 static inline __attribute__((always_inline)) void few_store(const struct dots_args *a, uint32_t s,
-                                                            const __m512i *sums, const uint32_t n)
+                                                            const __m512i *sums, const uint32_t n,
+                                                            const uint32_t rows)
 {
     uint32_t i, r;
     for (i = 0; i < a->n_tokens; i++) {
         __m512i column[16];
         UNROLL
         for (r = 0; r < 16; r++)
-            column[r] = sums[r * n + i];
+            column[r] = sums[r / rows * rows * n + i * rows + r % rows];
         _mm512_storeu_si512(
             a->acc + ((uint64_t)i * a->blocks + s) * 16,
             _mm512_sub_epi32(reduce16_i32(column),
@@ -181,7 +193,7 @@ few_set(const struct dots_args *a, const struct tables *t, uint32_t first, uint3
         }
     }
     for (s = 0; s < set; s++)
-        few_store(a, first + s, f->sums + (uint64_t)s * 16 * n, n);
+        few_store(a, first + s, f->sums + (uint64_t)s * 16 * n, n, rows);
 }
 
 static inline __attribute__((always_inline)) void few_tokens(const struct dots_args *a,
