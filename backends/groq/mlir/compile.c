@@ -22,7 +22,7 @@
         "--affine-loop-invariant-code-motion",                                                     \
         "--affine-super-vectorize=virtual-vector-size=16 test-fastest-varying=0 "                  \
         "vectorize-reductions=true",                                                               \
-        "--affine-loop-tile=cache-size=220"
+        "--affine-loop-tile=tile-size=16"
 /* ... and down to the LLVM dialect. */
 #define LOWER                                                                                      \
     "--lower-affine", "--convert-vector-to-scf", "--convert-scf-to-cf",                            \

@@ -310,9 +310,77 @@ static void test_tiling(void **state)
     assert_true(groq_attn_bytes(Q35_SOFT_MAX_HEAD_DIM) <= GROQ_TILE_BYTES);
 }
 
+/* A product cut in both directions, for more tokens than one call takes, against the kit's oracle.
+ */
+static void cut_product(uint32_t scheme)
+{
+    enum { N = 21, WIDE = 4608, ROWS = 330, PADDED = 336 };
+    struct vfy_shape s = vfy_shape_small();
+    struct q35_error err = Q35_ERROR_INIT;
+    struct groq_runner r = {0};
+    struct groq_object object;
+    struct groq_program p;
+    struct groq_layer l;
+    struct q35_soft_layer_call call = {.layer = &l.desc, .n_tokens = N};
+    struct q35_token tokens[N] = {{0}};
+    float *x = malloc(N * WIDE * sizeof(*x)), *want = malloc(N * ROWS * sizeof(*want));
+    float *got = malloc(N * ROWS * sizeof(*got));
+    struct vfy_oracle *o;
+    struct vfy_model *m;
+    struct groq_tile t;
+    struct vfy_rng rng = {5};
+    uint32_t i;
+
+    s.decoders = 0;
+    s.embed = false;
+    s.d_model = WIDE;
+    s.vocab = ROWS;
+    s.embed_scheme = scheme;
+    m = vfy_model_create(&s, 21);
+    o = vfy_oracle_create(m, 1);
+    groq_layer_read(&m->layers[0], &l);
+    t = groq_tile_choose(PADDED, q35_tiles_per_row(scheme, WIDE), q35_tile_cols(scheme));
+    assert_true(t.rows < ROWS && PADDED % t.rows && t.k_tiles < q35_tiles_per_row(scheme, WIDE));
+    assert_true(groq_mlir_generate(&l, NULL, &p));
+    assert_true(p.tile_bytes == groq_tile_bytes(q35_tile_cols(scheme), t));
+    if (groq_compile(&compiler, &p, &object, &err))
+        fail_msg("%s", err.message);
+    for (i = 0; i < N; i++)
+        tokens[i] = (struct q35_token){.position = i, .flags = Q35_TOKEN_LOGITS};
+    for (i = 0; i < N * WIDE; i++)
+        x[i] = vfy_f32(&rng);
+    for (i = 0; i < Q35_ROLE_COUNT; i++)
+        if (l.tensors[i].bytes) {
+            call.tensors[i] = &l.tensors[i];
+            call.data[i] = m->tensors[i].data;
+        }
+    call.x = x;
+    call.logits = got;
+    assert_true(vfy_oracle_run(o, 0, 1, tokens, N, x, want));
+    assert_int_equal(groq_runner_grow(&r, p.arena_bytes, &err), Q35_OK);
+    assert_int_equal(groq_run_layer(&r, object.entry, &call, &err), Q35_OK);
+    assert_memory_equal(got, want, N * ROWS * sizeof(*got));
+    groq_object_close(&object);
+    groq_program_free(&p);
+    groq_runner_fini(&r);
+    vfy_oracle_destroy(o);
+    vfy_model_destroy(m);
+    free(x);
+    free(got);
+    free(want);
+}
+
+static void test_cut(void **state)
+{
+    (void)state;
+    cut_product(Q35_SCHEME_TRELLIS2);
+    cut_product(Q35_SCHEME_SINGLE);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiling), cmocka_unit_test(test_text),
+                                       cmocka_unit_test(test_cut),
                                        cmocka_unit_test(test_wrong_numbers)};
     struct q35_kv_pair cache = {"mlir_cache", argc > 1 ? argv[1] : NULL};
     struct q35_options options = {sizeof(options), argc > 1, &cache};
