@@ -30,6 +30,7 @@ struct q35_float {
     void *hook_user;
     q35_float_lookup lookup;
     void *lookup_user;
+    enum q35_float_part part;
     uint32_t stop; /* role whose input is the last thing computed, or NO_STOP */
 };
 
@@ -371,8 +372,8 @@ static enum q35_status mlp(struct q35_float *f, uint32_t layer, uint32_t n, floa
     return s;
 }
 
-static enum q35_status layer_some(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
-                                  float *x, struct q35_error *err)
+static enum q35_status attention_half(struct q35_float *f, uint32_t layer, uint32_t n,
+                                      uint32_t start, float *x, struct q35_error *err)
 {
     enum q35_status s = norm(f, layer, Q35_ROLE_ATTN_NORM, n, x, f->h, err);
     if (!s)
@@ -384,10 +385,18 @@ static enum q35_status layer_some(struct q35_float *f, uint32_t layer, uint32_t 
         return Q35_OK;
     memcpy(f->q, f->h, (size_t)n * q_dim(f->p) * sizeof(*f->q));
     s = linear(f, layer, Q35_ROLE_O, Q35_ROLE_O_BIAS, n, f->q, f->h, err);
-    if (s)
-        return s;
-    add(f, n, x, f->h);
-    return mlp(f, layer, n, x, err);
+    if (!s)
+        add(f, n, x, f->h);
+    return s;
+}
+
+static enum q35_status layer_some(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
+                                  float *x, struct q35_error *err)
+{
+    enum q35_status s = Q35_OK;
+    if (f->part != Q35_FLOAT_MLP)
+        s = attention_half(f, layer, n, start, x, err);
+    return s || f->part == Q35_FLOAT_ATTENTION ? s : mlp(f, layer, n, x, err);
 }
 
 /* ---- the graph ---- */
@@ -432,12 +441,23 @@ enum q35_status q35_float_layer(struct q35_float *f, uint32_t layer, uint32_t n,
     return s;
 }
 
+enum q35_status q35_float_half(struct q35_float *f, uint32_t layer, enum q35_float_part part,
+                               uint32_t n, uint32_t start, float *x, struct q35_error *err)
+{
+    enum q35_status s;
+    f->part = part;
+    s = q35_float_layer(f, layer, n, start, x, err);
+    f->part = Q35_FLOAT_WHOLE;
+    return s;
+}
+
 enum q35_status q35_float_inputs(struct q35_float *f, uint32_t layer, uint32_t role, uint32_t n,
                                  uint32_t start, float *x, struct q35_error *err)
 {
+    bool first = role == Q35_ROLE_Q || role == Q35_ROLE_O;
     enum q35_status s;
     f->stop = role;
-    s = q35_float_layer(f, layer, n, start, x, err);
+    s = q35_float_half(f, layer, first ? Q35_FLOAT_ATTENTION : Q35_FLOAT_MLP, n, start, x, err);
     f->stop = NO_STOP;
     return s;
 }

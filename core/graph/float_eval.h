@@ -47,8 +47,12 @@ enum q35_status q35_float_embed(struct q35_float *f, const int32_t *tokens, uint
                                 struct q35_error *err);
 enum q35_status q35_float_layer(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
                                 float *x, struct q35_error *err);
-/* A layer only as far as the hook has seen the input of `role`, one of Q, O, GATE and DOWN. x is
- * undefined afterwards. */
+/* One half of a layer: attention, or what follows it. */
+enum q35_float_part { Q35_FLOAT_WHOLE, Q35_FLOAT_ATTENTION, Q35_FLOAT_MLP };
+enum q35_status q35_float_half(struct q35_float *f, uint32_t layer, enum q35_float_part part,
+                               uint32_t n, uint32_t start, float *x, struct q35_error *err);
+/* A half only as far as the hook has seen the input of `role`: Q or O of the first half, GATE or
+ * DOWN of the second. x is the half's input, undefined afterwards. */
 enum q35_status q35_float_inputs(struct q35_float *f, uint32_t layer, uint32_t role, uint32_t n,
                                  uint32_t start, float *x, struct q35_error *err);
 enum q35_status q35_float_head(struct q35_float *f, uint32_t n, const float *x, float *logits,

@@ -231,19 +231,20 @@ static enum q35_status gather(struct q35_calib *c, uint32_t layer, uint32_t role
     return st;
 }
 
-/* All tokens through the whole layer. */
-static enum q35_status advance(struct q35_calib *c, uint32_t layer, struct q35_error *err)
+/* All tokens through one half of the layer. */
+static enum q35_status advance(struct q35_calib *c, uint32_t layer, enum q35_float_part half,
+                               struct q35_error *err)
 {
     uint32_t d = c->params->d_model, i;
     size_t token = 0;
     enum q35_status st = Q35_OK;
     for (i = 0; i < c->text.count && !st; token += c->text.lengths[i], i++) {
+        uint32_t n = c->text.lengths[i];
         st = cancelled(c, err);
         if (!st)
-            st = q35_float_layer(c->ref, layer, c->text.lengths[i], 0, c->x_ref + token * d, err);
+            st = q35_float_half(c->ref, layer, half, n, 0, c->x_ref + token * d, err);
         if (!st && c->p->propagate)
-            st = q35_float_layer(c->packed, layer, c->text.lengths[i], 0, c->x_packed + token * d,
-                                 err);
+            st = q35_float_half(c->packed, layer, half, n, 0, c->x_packed + token * d, err);
     }
     return st;
 }
@@ -442,14 +443,19 @@ enum q35_status q35_calib_layer(struct q35_calib *c, uint32_t layer,
         struct q35_moments m = {0};
         struct q35_source_tensor t;
         uint32_t role = sites[i].roles[0];
-        if (q35_source_tensor(c->source, layer, role, &t) != Q35_OK)
-            continue;
+        st = q35_source_tensor(c->source, layer, role, &t);
+        if (st)
+            return q35_fail(err, st, "layer %u has no tensor of role %u", layer, role);
         st = q35_moments_init(&m, t.cols, c->p->propagate && c->p->correct > 0, err);
         if (!st)
             st = gather(c, layer, role, &m, err);
         if (!st)
             st = pack_site(c, layer, &sites[i], &m, schemes, err);
         q35_moments_fini(&m);
+        if (!st && role == Q35_ROLE_O)
+            st = advance(c, layer, Q35_FLOAT_ATTENTION, err);
+        if (!st && role == Q35_ROLE_DOWN)
+            st = advance(c, layer, Q35_FLOAT_MLP, err);
     }
-    return st ? st : advance(c, layer, err);
+    return st;
 }
