@@ -17,7 +17,8 @@ struct q35_float {
     const struct q35_params *p;
     struct q35_float_pool *pool;
     uint32_t max_context;
-    float *keys, *values; /* [n_layers][max_context][kv_dim] */
+    uint32_t kv_layers;   /* n_layers, or 1: what is kept is of one layer at a time */
+    float *keys, *values; /* [kv_layers][max_context][kv_dim] */
     uint32_t *lengths;    /* [n_layers] */
     float *x;             /* [MAX_TOKENS][d_model] */
     float *h;             /* [MAX_TOKENS][max(d_model, q_dim)] */
@@ -62,8 +63,8 @@ static bool allocate(struct q35_float *f)
 {
     const struct q35_params *p = f->p;
     uint32_t wide = larger(larger(p->d_model, q_dim(p)), larger(p->d_ffn, kv_dim(p)));
-    f->keys = floats(p->n_layers, f->max_context, kv_dim(p));
-    f->values = floats(p->n_layers, f->max_context, kv_dim(p));
+    f->keys = floats(f->kv_layers, f->max_context, kv_dim(p));
+    f->values = floats(f->kv_layers, f->max_context, kv_dim(p));
     f->lengths = calloc(p->n_layers, sizeof(*f->lengths));
     f->x = floats(MAX_TOKENS, p->d_model, 1);
     f->h = floats(MAX_TOKENS, larger(p->d_model, q_dim(p)), 1);
@@ -77,8 +78,8 @@ static bool allocate(struct q35_float *f)
            f->cos_sin && f->scores && f->vector;
 }
 
-enum q35_status q35_float_create(struct q35_float **out, const struct q35_source *s,
-                                 uint32_t max_context, uint32_t threads, struct q35_error *err)
+static enum q35_status create(struct q35_float **out, const struct q35_source *s, bool layerwise,
+                              uint32_t max_context, uint32_t threads, struct q35_error *err)
 {
     struct q35_float *f = calloc(1, sizeof(*f));
     enum q35_status st;
@@ -88,6 +89,7 @@ enum q35_status q35_float_create(struct q35_float **out, const struct q35_source
     f->source = s;
     f->p = q35_source_params(s);
     f->max_context = max_context;
+    f->kv_layers = layerwise ? 1 : f->p->n_layers;
     f->stop = NO_STOP;
     st = max_context ? q35_float_pool_create(&f->pool, threads, err)
                      : q35_fail(err, Q35_E_INVALID, "a context of 0");
@@ -99,6 +101,19 @@ enum q35_status q35_float_create(struct q35_float **out, const struct q35_source
     }
     *out = f;
     return Q35_OK;
+}
+
+enum q35_status q35_float_create(struct q35_float **out, const struct q35_source *s,
+                                 uint32_t max_context, uint32_t threads, struct q35_error *err)
+{
+    return create(out, s, false, max_context, threads, err);
+}
+
+enum q35_status q35_float_create_layerwise(struct q35_float **out, const struct q35_source *s,
+                                           uint32_t max_context, uint32_t threads,
+                                           struct q35_error *err)
+{
+    return create(out, s, true, max_context, threads, err);
 }
 
 void q35_float_destroy(struct q35_float *f)
@@ -311,7 +326,7 @@ static enum q35_status attention(struct q35_float *f, uint32_t layer, uint32_t n
                                  struct q35_error *err)
 {
     const struct q35_params *p = f->p;
-    size_t base = (size_t)layer * f->max_context * kv_dim(p);
+    size_t base = (size_t)(layer % f->kv_layers) * f->max_context * kv_dim(p);
     float *k = f->keys + base + (size_t)start * kv_dim(p);
     float *v = f->values + base + (size_t)start * kv_dim(p);
     struct attention a = {f, f->keys + base, f->values + base, start, f->h};

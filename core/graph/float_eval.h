@@ -19,6 +19,12 @@ struct q35_float; /* one sequence; use from one thread at a time */
  * many as processors. The source must outlive *out. */
 enum q35_status q35_float_create(struct q35_float **out, const struct q35_source *s,
                                  uint32_t max_context, uint32_t threads, struct q35_error *err);
+/* Keeps keys and values of one layer alone: for going through sequence after sequence in one layer
+ * before the next. A sequence that is begun at position 0 must be ended before another one or
+ * another layer. */
+enum q35_status q35_float_create_layerwise(struct q35_float **out, const struct q35_source *s,
+                                           uint32_t max_context, uint32_t threads,
+                                           struct q35_error *err);
 void q35_float_destroy(struct q35_float *f);
 
 /* Sees the input of linear layers, x[n][cols], before each product: for role Q (the same input goes

@@ -153,9 +153,9 @@ enum q35_status q35_calib_create(struct q35_calib **out, const struct q35_source
     if (!st)
         st = q35_float_pool_create(&c->pool, threads, err);
     if (!st)
-        st = q35_float_create(&c->ref, source, c->text.window, threads, err);
+        st = q35_float_create_layerwise(&c->ref, source, c->text.window, threads, err);
     if (!st)
-        st = q35_float_create(&c->packed, source, c->text.window, threads, err);
+        st = q35_float_create_layerwise(&c->packed, source, c->text.window, threads, err);
     if (!st)
         st = allocate(c, err);
     if (!st)

@@ -17,6 +17,7 @@
 #include "core/model/source.h"
 #include "core/quant/calibrate.h"
 #include "core/quant/convert_meta.h"
+#include "core/quant/sensitivity.h"
 
 /* One tensor of the output. */
 struct output {
@@ -24,7 +25,7 @@ struct output {
     struct q35_source_tensor from;
     uint32_t scheme; /* 0: stays F32 */
     uint32_t role, layer;
-    bool decoder;
+    bool decoder, fixed; /* fixed: its scheme was asked for by name */
     uint64_t bytes;
 };
 
@@ -51,8 +52,9 @@ static bool cancelled(const struct convert *c)
 
 /* ---- what to write ------------------------------------------------------------------------ */
 
-/* The scheme that --tensor-type asks for; *out stays as it is if no pattern fits. */
-static enum q35_status override(const struct convert *c, const char *name, uint32_t *out)
+/* The scheme that --tensor-type asks for; *out and *fixed stay as they are if no pattern fits. */
+static enum q35_status override(const struct convert *c, const char *name, uint32_t *out,
+                                bool *fixed)
 {
     const char *at = c->p->tensor_types;
     while (at && *at) {
@@ -68,6 +70,7 @@ static enum q35_status override(const struct convert *c, const char *name, uint3
         *eq = '\0';
         if (fnmatch(item, name, 0) == 0) {
             *out = q35_scheme_find(eq + 1);
+            *fixed = true;
             return Q35_OK;
         }
         at += len + (at[len] == ',');
@@ -90,7 +93,7 @@ static enum q35_status add_output(struct convert *c, uint32_t role, uint32_t lay
     o->bytes = 4ull * o->from.cols;
     if (r->rows != Q35_DIM_ONE) {
         o->scheme = r->per_layer ? c->p->scheme : (uint32_t)Q35_SCHEME_SINGLE;
-        st = override(c, o->name, &o->scheme);
+        st = override(c, o->name, &o->scheme, &o->fixed);
         o->bytes = q35_blob_bytes(o->scheme, o->from.rows, o->from.cols);
         c->weights_total += (uint64_t)o->from.rows * o->from.cols;
     }
@@ -344,9 +347,46 @@ static enum q35_status check_target(const char *in, const char *out, struct q35_
                 : Q35_OK;
 }
 
+/* Raises the most sensitive matrices of the decoder layers to 7 bits, within p->target_bits. */
+static enum q35_status spend_bits(struct convert *c)
+{
+    uint32_t layers = q35_source_params(c->source)->n_layers, i;
+    double *s = malloc(sizeof(*s) * layers * Q35_ROLE_INFO_COUNT), weights = 0;
+    struct q35_budget_item *items = calloc(c->count, sizeof(*items));
+    enum q35_status st;
+    if (!s || !items)
+        st = q35_fail(c->err, Q35_E_NOMEM, "no memory to convert");
+    else
+        st = q35_sensitivity(c->source, &c->calibrate, c->p->scheme, s, c->err);
+    for (i = 0; i < c->count && !st; i++) {
+        const struct output *o = &c->outputs[i];
+        if (!o->scheme || !o->decoder)
+            continue;
+        items[i].bytes = items[i].more_bytes = o->bytes;
+        items[i].sensitivity = s[(size_t)o->layer * Q35_ROLE_INFO_COUNT + o->role];
+        if (!o->fixed)
+            items[i].more_bytes = q35_blob_bytes(Q35_SCHEME_SINGLE, o->from.rows, o->from.cols);
+        weights += (double)o->from.rows * o->from.cols;
+    }
+    if (!st &&
+        !q35_budget_spend(items, c->count, (uint64_t)((double)c->p->target_bits * weights / 8)))
+        st = q35_fail(c->err, Q35_E_INVALID,
+                      "%g bits a weight are not enough for the scheme, row scales and padding",
+                      (double)c->p->target_bits);
+    for (i = 0; i < c->count && !st; i++)
+        if (items[i].more) {
+            c->outputs[i].scheme = Q35_SCHEME_SINGLE;
+            c->outputs[i].bytes = items[i].more_bytes;
+        }
+    free(s);
+    free(items);
+    return st;
+}
+
 static enum q35_status begin_calibration(struct convert *c)
 {
     const struct q35_convert_params *p = c->p;
+    enum q35_status st;
     c->calibrate = (struct q35_calibrate_params){
         .text = p->calibrate,
         .tokens = p->calibrate_tokens,
@@ -358,7 +398,8 @@ static enum q35_status begin_calibration(struct convert *c)
         .encode = encode_params(c),
         .cancel = p->cancel,
     };
-    return q35_calib_create(&c->calib, c->source, &c->calibrate, c->err);
+    st = p->target_bits > 0 ? spend_bits(c) : Q35_OK;
+    return st ? st : q35_calib_create(&c->calib, c->source, &c->calibrate, c->err);
 }
 
 static enum q35_status run(struct convert *c, const char *in, const char *out)
@@ -392,6 +433,8 @@ enum q35_status q35_convert(const char *in, const char *out, const struct q35_co
     enum q35_status st;
     if (!q35_scheme_name(p->scheme) || !q35_shipped_tables(p->scheme))
         return q35_fail(err, Q35_E_INVALID, "scheme %u cannot be written", p->scheme);
+    if (p->target_bits > 0 && !p->calibrate)
+        return q35_fail(err, Q35_E_INVALID, "a number of bits to aim at needs a text to calibrate");
     st = run(&c, in, out);
     if (st == Q35_OK && stats)
         fill_stats(&c, stats);

@@ -24,6 +24,10 @@ struct q35_convert_params {
     uint32_t calibrate_tokens;
     bool feedback, awq, propagate;
     float correct, damp;
+    /* 0, or bits a weight that the decoder layers' matrices may take on average, all that is stored
+     * counted: beyond what `scheme` needs, the most sensitive ones get 7 bits (sensitivity.h).
+     * Needs calibrate. Tensors that tensor_types names keep their type. */
+    float target_bits;
     /* Weights done of all weights, after each tensor and often between; any thread, never two at
      * once. May be NULL. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);

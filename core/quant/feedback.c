@@ -123,8 +123,9 @@ enum q35_status q35_feedback_init(struct q35_feedback *fb, struct q35_float_pool
     if (!a || !fb->f || !fb->d)
         st = q35_fail(err, Q35_E_NOMEM, "no memory for the moments of %u columns", cols);
     else if (!q35_linalg_cholesky(pool, n, a))
-        st =
-            q35_fail(err, Q35_E_INVALID, "the moments of %u columns have no Cholesky factor", cols);
+        st = q35_fail(
+            err, Q35_E_INVALID,
+            "the moments of %u columns have no Cholesky factor, or no memory is left for it", cols);
     if (st) {
         free(a);
         q35_feedback_fini(fb);

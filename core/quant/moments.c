@@ -52,7 +52,7 @@ enum q35_status q35_moments_correction(struct q35_moments *m, struct q35_float_p
     if (ok)
         *out = calloc((size_t)n * stride, sizeof(float));
     if (!*out)
-        return q35_fail(err, Q35_E_NOMEM, "the moments of %u columns cannot be inverted", n);
+        return q35_fail(err, Q35_E_NOMEM, "no memory to invert the moments of %u columns", n);
     for (i = 0; i < n; i++)
         for (j = 0; j < n; j++)
             (*out)[(size_t)i * stride + j] = correct * (float)m->c[(size_t)i * n + j];

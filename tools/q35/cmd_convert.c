@@ -26,6 +26,8 @@ static const struct cli_option options[] = {
     {0, "no-propagate", NULL, "calibrating: inputs as in the float model, not the packed one"},
     {0, "correct", "X", "calibrating: how far weights make up for changed inputs, 0 to 1 [1]"},
     {0, "damp", "X", "calibrating: added to the inputs' moments, of their mean [0.01]"},
+    {0, "target-bits", "B",
+     "calibrating: 7 bits for the most sensitive matrices, B on average in the decoder layers"},
     {'t', "threads", "N", "worker threads [all]"},
     {'v', "verbose", NULL, "print the error of every tensor"},
     {0, "json", NULL, "print one JSON document instead of text"},
@@ -119,7 +121,8 @@ static int run(struct cli *cli)
     if (!cli_u64(cli, "seed", &p.rot_seed) || !cli_u32(cli, "effort", 0, 2, &p.effort) ||
         !cli_u32(cli, "threads", 1, 1024, &p.threads) ||
         !cli_u32(cli, "calibrate-tokens", 2, 1u << 30, &p.calibrate_tokens) ||
-        !cli_f32(cli, "correct", 0, 1, &p.correct) || !cli_f32(cli, "damp", 1e-6f, 10, &p.damp))
+        !cli_f32(cli, "correct", 0, 1, &p.correct) || !cli_f32(cli, "damp", 1e-6f, 10, &p.damp) ||
+        !cli_f32(cli, "target-bits", 3.5f, 32, &p.target_bits))
         return CLI_USAGE;
     p.rotate = !cli_flag(cli, "no-rotate");
     p.calibrate = cli_value(cli, "calibrate");

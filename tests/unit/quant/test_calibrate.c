@@ -7,6 +7,7 @@
 #include "../test.h"
 #include "core/quant/calibrate_internal.h"
 #include "core/quant/linalg.h"
+#include "core/quant/sensitivity.h"
 #include "core/quant/smooth.h"
 
 static struct q35_float_pool *pool;
@@ -296,6 +297,27 @@ static void test_correction(void **state)
     q35_moments_fini(&m);
 }
 
+static void test_budget(void **state)
+{
+    struct q35_budget_item items[] = {
+        {0.1, 100, 200, false}, {0.5, 100, 300, false},
+        {0.3, 50, 100, false},  {9.0, 100, 100, false}, /* nothing to gain */
+        {0.0, 10, 20, false},
+    };
+    const uint32_t n = Q35_COUNT(items);
+    (void)state;
+    assert_false(q35_budget_spend(items, n, 359));
+    assert_true(q35_budget_spend(items, n, 360));
+    assert_false(items[0].more || items[1].more || items[2].more);
+    assert_true(q35_budget_spend(items, n, 410)); /* 0.3 for 50 bytes is the best */
+    assert_true(items[2].more && !items[0].more && !items[1].more);
+    assert_true(q35_budget_spend(items, n, 609)); /* 0.5 for 200 does not fit: 0.1 for 100 does */
+    assert_true(items[2].more && items[0].more && !items[1].more);
+    assert_true(q35_budget_spend(items, n, 10000));
+    assert_true(items[0].more && items[1].more && items[2].more);
+    assert_false(items[3].more || items[4].more);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -305,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_feedback_is_refused),
         cmocka_unit_test(test_scales),
         cmocka_unit_test(test_correction),
+        cmocka_unit_test(test_budget),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

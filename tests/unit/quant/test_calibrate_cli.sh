@@ -29,8 +29,9 @@ calibrate="--calibrate $dir/calibrate.txt"
 
 # The same file at any number of threads, whatever is switched off; each switch matters.
 convert all.q35.gguf $calibrate --threads 1
-for options in "" --no-feedback --no-awq --no-propagate "--correct 0" "--damp 0.1" \
-    "--calibrate-tokens 300" "--seed 2" "--scheme trellis2 --effort 0" "--scheme vq2 --no-rotate"; do
+for options in "" "--no-feedback --correct 0" "--no-awq --damp 0.1" --no-propagate \
+    "--calibrate-tokens 300 --target-bits 10" "--scheme trellis2 --effort 0" \
+    "--scheme vq2 --no-rotate"; do
     convert a.q35.gguf $calibrate $options --threads 1
     convert b.q35.gguf $calibrate $options --threads 3
     cmp -s "$dir/a.q35.gguf" "$dir/b.q35.gguf" || fail "threads matter with $options"
@@ -48,6 +49,17 @@ kl() { # model
 convert round.q35.gguf
 python3 -c 'import sys; a, b = map(float, sys.argv[1:]); sys.exit(not 0 < a < 0.8 * b)' \
     "$(kl all.q35.gguf)" "$(kl round.q35.gguf)" || fail "KL $(kl all.q35.gguf), rounding $(kl round.q35.gguf)"
+
+# Bits where they count: within the budget, and closer.
+convert more.q35.gguf $calibrate --target-bits 10 --json
+python3 - "$dir/log" "$(kl all.q35.gguf)" "$(kl more.q35.gguf)" <<'PY' || fail "target bits: $(cat "$dir/log")"
+import json, sys
+d = json.load(open(sys.argv[1]))
+assert 8.5 < d["decoder_bits_per_weight"] <= 10, d
+assert len({t["scheme"] for t in d["tensors"] if t["name"].startswith("blk.")}) == 2, d
+assert float(sys.argv[3]) < float(sys.argv[2]), sys.argv
+PY
+rm -f "$dir/more.q35.gguf"
 
 # What perplexity prints agrees with itself: a model is at no distance from itself, and windows of
 # any context score every token once.
@@ -77,7 +89,7 @@ refused 'needs --model' bench accuracy --text "$dir/evaluate.txt"
 refused 'is empty' perplexity -m "$dir/in.gguf" -f "$dir/empty.txt"
 
 # The ladder: in order of worth, and its float row is the model itself.
-"$q35" bench accuracy --model "$dir/in.gguf" --text "$dir/evaluate.txt" --max-tokens 300 \
+"$q35" bench accuracy --model "$dir/in.gguf" --text "$dir/evaluate.txt" --max-tokens 200 --calibrate-tokens 400 \
     --calibrate "$dir/calibrate.txt" --effort 0 --json >"$dir/json" 2>"$dir/log" ||
     fail "bench accuracy --text: $(cat "$dir/log")"
 python3 - "$dir/json" <<'PY' || fail "bench accuracy --text: $(cat "$dir/json")"
@@ -102,6 +114,8 @@ rm -f "$dir/json" "$dir/json2" "$dir/a.q35.gguf"
 before=$(files)
 refused 'is empty' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --calibrate "$dir/empty.txt"
 refused 'No such file' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --calibrate "$dir/absent.txt"
+refused 'not enough' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --target-bits 4
+refused 'needs a text' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --target-bits 4
 refused 'damp' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --damp -1
 (ulimit -f 100 && "$q35" convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate >"$dir/log" 2>&1) &&
     fail "no room"
