@@ -11,7 +11,7 @@
 #include "tools/q35/bench.h"
 
 #define MAX_ROUNDS 99u
-#define DECODE_NS 400000000ull /* of decoding in one round */
+#define DECODE_NS 150000000ull /* of decoding in one round */
 #define MIN_STEPS 3u
 
 static const struct cli_option options[] = {
@@ -23,7 +23,7 @@ static const struct cli_option options[] = {
     {0, "prompt", "N", "tokens of the prefill, 0 for none [512]"},
     {'b', "batch", "B", "sequences decoded together [1]"},
     {0, "context", "C", "tokens before the decoded ones [128]"},
-    {0, "rounds", "N", "rounds; medians are reported [5]"},
+    {0, "rounds", "N", "rounds; medians are reported [9]"},
     {'v', "verbose", NULL, "the times of all operations as well, on standard error"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };
@@ -73,7 +73,8 @@ static enum q35_status prefill_round(struct speed *s, uint32_t i, struct q35_err
     return st;
 }
 
-/* Reading and decoding take turns, so that both see the same neighbours. */
+/* Reading and decoding take turns, so that both see the same neighbours: a round is measured by
+ * what is read before and after it. */
 static enum q35_status measure(struct speed *s, struct q35_error *err)
 {
     double weights = (double)q35_model_bytes_per_token(s->model);
@@ -88,8 +89,9 @@ static enum q35_status measure(struct speed *s, struct q35_error *err)
     if (st == Q35_OK)
         st = bench_fork(&s->device, s->batch, s->context, err);
     for (i = 0; i < s->rounds && st == Q35_OK; i++) {
-        s->read[i] = bench_read(s->reader, s->streams);
+        double before = bench_read(s->reader, s->streams);
         st = decode_round(s, &s->decode[i], err);
+        s->read[i] = 2 / (1 / before + 1 / bench_read(s->reader, s->streams));
         s->fraction[i] = s->decode[i] * s->bytes_per_token / s->read[i];
     }
     return st;
@@ -176,7 +178,7 @@ static enum q35_status open_all(struct cli *cli, struct speed *s, struct q35_err
 
 static int run(struct cli *cli)
 {
-    struct speed s = {.prompt = 512, .batch = 1, .context = 128, .rounds = 5};
+    struct speed s = {.prompt = 512, .batch = 1, .context = 128, .rounds = 9};
     struct q35_error err = Q35_ERROR_INIT;
     int rc = CLI_OK;
     json_t *doc;
