@@ -88,7 +88,7 @@ enum q35_scheme {
     Q35_SCHEME_TRELLIS2 = Q35_SCHEME(4, 2, 1, 1), /* memory of two codes */
     Q35_SCHEME_SINGLE = Q35_SCHEME(5, 1, 0, 0)    /* 7 bits, one weight: embeddings and heads */
 };
-#define Q35_SCHEME_WEIGHTS(s) (((uint32_t)(s) >> 8) & 0xffu)
+#define Q35_SCHEME_WEIGHTS(s) ((uint32_t)(s) / 256u % 256u)
 #define Q35_SCHEME_HAS_B(s) (((uint32_t)(s) >> 16) & 1u)
 #define Q35_SCHEME_RING(s) (((uint32_t)(s) >> 17) & 1u)
 
@@ -100,35 +100,52 @@ struct q35_tables {
     uint8_t c[128]; /* reserved, zero */
 };
 
+/*@ requires rows <= Q35_MAX_ROWS;
+    assigns \nothing;
+    ensures rows <= \result < rows + Q35_ROW_ALIGN && \result % Q35_ROW_ALIGN == 0; */
 Q35_FN uint32_t q35_pad_rows(uint32_t rows)
 {
-    return (rows + (Q35_ROW_ALIGN - 1)) & ~(Q35_ROW_ALIGN - 1);
+    return (rows + (Q35_ROW_ALIGN - 1)) / Q35_ROW_ALIGN * Q35_ROW_ALIGN;
 }
 
+/*@ requires cols <= Q35_MAX_COLS;
+    assigns \nothing;
+    ensures cols <= \result < cols + Q35_COL_ALIGN && \result % Q35_COL_ALIGN == 0; */
 Q35_FN uint32_t q35_pad_cols(uint32_t cols)
 {
-    return (cols + (Q35_COL_ALIGN - 1)) & ~(Q35_COL_ALIGN - 1);
+    return (cols + (Q35_COL_ALIGN - 1)) / Q35_COL_ALIGN * Q35_COL_ALIGN;
 }
 
 /* Columns that one tile covers: 128 for pair schemes, 64 for single ones. */
+/*@ assigns \nothing;
+    ensures \result == 64 * (scheme / 256 % 256); */
 Q35_FN uint32_t q35_tile_cols(uint32_t scheme)
 {
     return Q35_TILE_CODES * Q35_SCHEME_WEIGHTS(scheme);
 }
 
 /* Tiles along K. */
+/*@ requires cols <= Q35_MAX_COLS && 1 <= scheme / 256 % 256 <= 2;
+    assigns \nothing;
+    ensures 64 * \result <= cols + 127; */
 Q35_FN uint32_t q35_tiles_per_row(uint32_t scheme, uint32_t cols)
 {
     return q35_pad_cols(cols) / q35_tile_cols(scheme);
 }
 
 /* Offset of the scales in a blob is Q35_BLOB_TABLES; this is the offset of the first tile. */
+/*@ requires rows <= Q35_MAX_ROWS;
+    assigns \nothing;
+    ensures Q35_BLOB_TABLES + 4 * rows <= \result < Q35_BLOB_TABLES + 4 * (rows + Q35_ROW_ALIGN); */
 Q35_FN uint64_t q35_codes_offset(uint32_t rows)
 {
     return (uint64_t)Q35_BLOB_TABLES + 4u * (uint64_t)q35_pad_rows(rows);
 }
 
 /* Bytes of a whole blob. rows <= Q35_MAX_ROWS and cols <= Q35_MAX_COLS cannot overflow. */
+/*@ requires rows <= Q35_MAX_ROWS && cols <= Q35_MAX_COLS && 1 <= scheme / 256 % 256 <= 2;
+    assigns \nothing;
+    ensures \result >= Q35_BLOB_TABLES + 4 * rows + Q35_BLOB_TAIL; */
 Q35_FN uint64_t q35_blob_bytes(uint32_t scheme, uint32_t rows, uint32_t cols)
 {
     uint64_t blocks = q35_pad_rows(rows) / Q35_TILE_ROWS;
@@ -143,20 +160,29 @@ Q35_FN uint32_t q35_rot_block(uint32_t cols)
     return k & (~k + 1u);
 }
 
+/*@ logic integer q35_code{L}(uint8_t *row, integer j) =
+      \let two = row[7 * j / 8] + (7 * j % 8 > 1 ? 256 * row[7 * j / 8 + 1] : 0);
+      (two >> 7 * j % 8) % 128; */
+
 /* Code j (0..63) of the 56-byte row. Reads only bytes of the row. */
+/*@ requires j < Q35_TILE_CODES && \valid_read(row + (0 .. Q35_ROW_BYTES - 1));
+    assigns \nothing;
+    ensures \result == q35_code(row, j) && \result < 128; */
 Q35_FN uint32_t q35_code_get(const uint8_t *row, uint32_t j)
 {
-    uint32_t bit = j * Q35_CODE_BITS, byte = bit >> 3, shift = bit & 7u;
+    uint32_t bit = j * Q35_CODE_BITS, byte = bit / 8u, shift = bit % 8u;
     uint32_t v = row[byte];
     if (shift > 1u) /* the code runs into the next byte */
-        v |= (uint32_t)row[byte + 1] << 8;
-    return (v >> shift) & 127u;
+        v += 256u * row[byte + 1];
+    return (v >> shift) % 128u;
 }
 
 /* Stores code j; the row must have been zeroed before. */
+/*@ requires j < Q35_TILE_CODES && \valid(row + (0 .. Q35_ROW_BYTES - 1));
+    assigns row[0 .. Q35_ROW_BYTES - 1]; */
 Q35_FN void q35_code_put(uint8_t *row, uint32_t j, uint32_t code)
 {
-    uint32_t bit = j * Q35_CODE_BITS, byte = bit >> 3, shift = bit & 7u;
+    uint32_t bit = j * Q35_CODE_BITS, byte = bit / 8u, shift = bit % 8u;
     uint32_t v = (code & 127u) << shift;
     row[byte] = (uint8_t)(row[byte] | (v & 255u));
     if (shift > 1u)
@@ -164,29 +190,50 @@ Q35_FN void q35_code_put(uint8_t *row, uint32_t j, uint32_t code)
 }
 
 /* The code `back` (1 or 2) places before code (r, j) of a tile. */
+/*@ requires r < Q35_TILE_ROWS && j < Q35_TILE_CODES && 1 <= back <= 2;
+    requires \valid_read(tile + (0 .. Q35_TILE_BYTES - 1));
+    assigns \nothing;
+    ensures \result < 128; */
 Q35_FN uint32_t q35_code_before(uint32_t scheme, const uint8_t *tile, uint32_t r, uint32_t j,
                                 uint32_t back)
 {
-    uint32_t row = (r + 16u - back) & 15u;
-    uint32_t col = Q35_SCHEME_RING(scheme) && r < back ? (j + 63u) & 63u : j;
+    uint32_t row = (r + 16u - back) % 16u;
+    uint32_t col = Q35_SCHEME_RING(scheme) && r < back ? (j + 63u) % 64u : j;
     return q35_code_get(tile + Q35_ROW_BYTES * row, col);
 }
 
 /* Decodes row r (0..15) of a tile. w: int8[64 * weights per code], columns ascending. */
+/*@ requires r < Q35_TILE_ROWS && 1 <= scheme / 256 % 256 <= 2 && \valid_read(t);
+    requires \valid_read(tile + (0 .. Q35_TILE_BYTES - 1));
+    requires \valid(w + (0 .. 64 * (scheme / 256 % 256) - 1));
+    requires \separated(w + (0 .. 127), tile + (0 .. Q35_TILE_BYTES - 1), t);
+    requires \forall integer c, h; 0 <= c < 128 && 0 <= h < 128 ==>
+      -Q35_W_MAX <= t->a0[c] + 8 * (t->b[h] / 16) <= Q35_W_MAX &&
+      -Q35_W_MAX <= t->a1[c] + 8 * (t->b[h] % 16) <= Q35_W_MAX;
+    assigns w[0 .. 64 * (scheme / 256 % 256) - 1];
+    ensures \forall integer k; 0 <= k < 64 * (scheme / 256 % 256) ==>
+      -Q35_W_MAX <= w[k] <= Q35_W_MAX; */
 Q35_FN void q35_decode_row(uint32_t scheme, const struct q35_tables *t, const uint8_t *tile,
                            uint32_t r, int8_t *w)
 {
     uint32_t pair = Q35_SCHEME_WEIGHTS(scheme) == 2u;
     uint32_t j;
+    /*@ loop invariant 0 <= j <= Q35_TILE_CODES;
+        loop invariant \forall integer k; 0 <= k < j ==> -Q35_W_MAX <= w[k] <= Q35_W_MAX;
+        loop invariant pair ==>
+          \forall integer k; 64 <= k < j + 64 ==> -Q35_W_MAX <= w[k] <= Q35_W_MAX;
+        loop assigns j, w[0 .. 64 * (scheme / 256 % 256) - 1];
+        loop variant Q35_TILE_CODES - j; */
     for (j = 0; j < Q35_TILE_CODES; j++) {
         uint32_t c = q35_code_get(tile + Q35_ROW_BYTES * r, j);
         uint32_t h = q35_code_before(scheme, tile, r, j, 1), b;
         if (Q35_SCHEME_RING(scheme))
-            h ^= q35_code_before(scheme, tile, r, j, 2);
+            h = (h ^ q35_code_before(scheme, tile, r, j, 2)) % 128u;
         b = t->b[h];
-        w[j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b >> 4));
+        //@ assert -Q35_W_MAX <= t->a0[c] + 8 * (b / 16) <= Q35_W_MAX;
+        w[j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b / 16u));
         if (pair)
-            w[j + 64u] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b & 15u));
+            w[j + 64u] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b % 16u));
     }
 }
 

@@ -60,63 +60,90 @@ theorem weight_of_two_codes (a b : Nat → Int) (x y : Nat → Nat → Nat) (r j
     weight a b x r j = weight a b y r j := by
   simp only [weight, h0, h1]
 
-/-- Products of a row and their sum in any order: trees of additions. -/
-inductive Sum where
-  | zero : Sum
-  | product (w q : Int) : Sum
-  | add (l r : Sum) : Sum
+/-- The ring of TRELLIS2, q35_code_before: the code k places before code (r, j) of a tile. -/
+def beforeRow (r k : Nat) : Nat := (r + tile_rows - k) % tile_rows
+def beforeCode (r j k : Nat) : Nat := if r < k then (j + tile_codes - 1) % tile_codes else j
 
-def Sum.value : Sum → Int
-  | .zero => 0
-  | .product w q => w * q
-  | .add l r => l.value + r.value
+/-- The 1024 codes of a tile, column after column, are one ring, and `before` goes back along it. -/
+theorem before_is_ring (r j k : Nat) (hr : r < tile_rows) (hj : j < tile_codes) (h0 : 1 ≤ k) (h2 : k ≤ 2) :
+    tile_rows * beforeCode r j k + beforeRow r k =
+      (tile_rows * j + r + tile_rows * tile_codes - k) % (tile_rows * tile_codes) := by
+  simp only [beforeRow, beforeCode, tile_rows, tile_codes] at *
+  split <;> omega
 
-def Sum.products : Sum → Int
-  | .zero => 0
-  | .product _ _ => 1
-  | .add l r => l.products + r.products
+/-- The code itself and the two before it are three different places, all inside the tile. -/
+theorem ring_places (r j : Nat) (hr : r < tile_rows) (hj : j < tile_codes) :
+    beforeRow r 1 < tile_rows ∧ beforeRow r 2 < tile_rows
+    ∧ beforeCode r j 1 < tile_codes ∧ beforeCode r j 2 < tile_codes
+    ∧ beforeRow r 1 ≠ r ∧ beforeRow r 2 ≠ r ∧ beforeRow r 1 ≠ beforeRow r 2 := by
+  simp only [beforeRow, beforeCode, tile_rows, tile_codes] at *
+  refine ⟨?_, ?_, ?_, ?_, ?_, ?_, ?_⟩ <;> first | omega | (split <;> omega)
 
-def Sum.InRange : Sum → Prop
-  | .zero => True
-  | .product w q => -w_max ≤ w ∧ w ≤ w_max ∧ -w_max ≤ q ∧ q ≤ w_max
-  | .add l r => l.InRange ∧ r.InRange
+def weight2 (a b : Nat → Int) (code : Nat → Nat → Nat) (r j : Nat) : Int :=
+  a (code r j) + b_step * b (code (beforeRow r 1) (beforeCode r j 1) ^^^ code (beforeRow r 2) (beforeCode r j 2))
 
-theorem product_bound (w q m : Int) (h0 : -m ≤ w) (h1 : w ≤ m) (h2 : -m ≤ q) (h3 : q ≤ m) :
-    w * q ≤ m * m ∧ -(m * m) ≤ w * q := by
-  have a := Int.mul_nonneg (Int.sub_nonneg_of_le h1) (Int.sub_nonneg_of_le h3)
-  have b := Int.mul_nonneg (show (0 : Int) ≤ m + w by omega) (show (0 : Int) ≤ m + q by omega)
-  have c := Int.mul_nonneg (Int.sub_nonneg_of_le h1) (show (0 : Int) ≤ m + q by omega)
-  have d := Int.mul_nonneg (show (0 : Int) ≤ m + w by omega) (Int.sub_nonneg_of_le h3)
-  simp only [Int.sub_mul, Int.mul_sub, Int.add_mul, Int.mul_add] at a b c d
+theorem weight_of_three_codes (a b : Nat → Int) (x y : Nat → Nat → Nat) (r j : Nat)
+    (h0 : x r j = y r j)
+    (h1 : x (beforeRow r 1) (beforeCode r j 1) = y (beforeRow r 1) (beforeCode r j 1))
+    (h2 : x (beforeRow r 2) (beforeCode r j 2) = y (beforeRow r 2) (beforeCode r j 2)) :
+    weight2 a b x r j = weight2 a b y r j := by
+  simp only [weight2, h0, h1, h2]
+
+/-- A tile in which one code is changed. -/
+def change (x : Nat → Nat → Nat) (r j c : Nat) : Nat → Nat → Nat :=
+  fun r' j' => if r' = r ∧ j' = j then c else x r' j'
+
+/-- And both codes do matter, wherever the tables tell them apart: changing either changes the weight. -/
+theorem own_code_matters (a b : Nat → Int) (x : Nat → Nat → Nat) (r j c : Nat) (hr : r < tile_rows)
+    (h : a (x r j) ≠ a c) : weight a b (change x r j c) r j ≠ weight a b x r j := by
+  have n := above_is_another r hr
+  simp only [weight, change, n, and_self, if_true, false_and, if_false]
   omega
 
-theorem value_bound (s : Sum) (h : s.InRange) :
-    s.value ≤ s.products * 16129 ∧ -(s.products * 16129) ≤ s.value ∧ 0 ≤ s.products := by
-  induction s with
-  | zero => simp [Sum.value, Sum.products]
-  | product w q =>
-    have b := product_bound w q 127 h.1 h.2.1 h.2.2.1 h.2.2.2
-    simp only [Sum.value, Sum.products]
+theorem code_above_matters (a b : Nat → Int) (x : Nat → Nat → Nat) (r j c : Nat) (hr : r < tile_rows)
+    (h : b (x (above r) j) ≠ b c) : weight a b (change x (above r) j c) r j ≠ weight a b x r j := by
+  have n := (above_is_another r hr).symm
+  simp only [weight, change, n, and_self, if_true, false_and, if_false, b_step]
+  omega
+
+/-- Byte i of a number. -/
+def byteOf (n i : Nat) : Nat := n / 256 ^ i % 256
+
+/-- Eight codes as the number of 56 bits that their seven bytes are. -/
+def group (c : Nat → Nat) : Nat :=
+  c 0 + 2 ^ 7 * c 1 + 2 ^ 14 * c 2 + 2 ^ 21 * c 3 + 2 ^ 28 * c 4 + 2 ^ 35 * c 5 + 2 ^ 42 * c 6 + 2 ^ 49 * c 7
+
+/-- Byte i of the row that holds the codes c. -/
+def pack (c : Nat → Nat) (i : Nat) : Nat := byteOf (group fun k => c (8 * (i / 7) + k)) (i % 7)
+
+/-- q35_code_get: code j of a row of bytes. -/
+def unpack (row : Nat → Nat) (j : Nat) : Nat :=
+  (row (7 * j / 8) + if 7 * j % 8 > 1 then 256 * row (7 * j / 8 + 1) else 0) / 2 ^ (7 * j % 8) % 128
+
+/-- Packing 64 codes and reading them back gives them again, in every place of a row. -/
+theorem unpack_pack (c : Nat → Nat) (h : ∀ j, c j < 128) (j : Nat) : unpack (pack c) j = c j := by
+  obtain ⟨g, k, hk, rfl⟩ : ∃ g k, k < 8 ∧ j = 8 * g + k := ⟨j / 8, j % 8, by omega, by omega⟩
+  have h0 := h (8 * g); have h1 := h (8 * g + 1); have h2 := h (8 * g + 2); have h3 := h (8 * g + 3)
+  have h4 := h (8 * g + 4); have h5 := h (8 * g + 5); have h6 := h (8 * g + 6); have h7 := h (8 * g + 7)
+  have at7 (i : Nat) (_ : i < 7) : (7 * g + i) / 7 = g ∧ (7 * g + i) % 7 = i := by omega
+  have bit : 7 * (8 * g + k) / 8 = 7 * g + 7 * k / 8 ∧ 7 * (8 * g + k) % 8 = 7 * k % 8 := by omega
+  simp only [unpack, bit.1, bit.2, Nat.add_assoc]
+  match k, hk with
+  | 0, _ | 1, _ | 2, _ | 3, _ | 4, _ | 5, _ | 6, _ | 7, _ =>
+    simp [pack, byteOf, group, at7]
     omega
-  | add l r hl hr =>
-    have a := hl h.1
-    have b := hr h.2
-    simp only [Sum.value, Sum.products]
+
+/-- And every 56 bytes are the packing of the codes that are read from them. -/
+theorem pack_unpack (b : Nat → Nat) (h : ∀ i, b i < 256) (i : Nat) : pack (unpack b) i = b i := by
+  obtain ⟨g, k, hk, rfl⟩ : ∃ g k, k < 7 ∧ i = 7 * g + k := ⟨i / 7, i % 7, by omega, by omega⟩
+  have h0 := h (7 * g); have h1 := h (7 * g + 1); have h2 := h (7 * g + 2); have h3 := h (7 * g + 3)
+  have h4 := h (7 * g + 4); have h5 := h (7 * g + 5); have h6 := h (7 * g + 6)
+  have at7 : (7 * g + k) / 7 = g ∧ (7 * g + k) % 7 = k := by omega
+  have bit (j : Nat) : 7 * (8 * g + j) / 8 = 7 * g + 7 * j / 8 ∧ 7 * (8 * g + j) % 8 = 7 * j % 8 := by omega
+  simp only [pack, at7.1, at7.2, group, unpack, (bit _).1, (bit _).2]
+  match k, hk with
+  | 0, _ | 1, _ | 2, _ | 3, _ | 4, _ | 5, _ | 6, _ =>
+    simp [byteOf, Nat.add_assoc]
     omega
-
-/-- No int32 overflow; applied to every subtree it covers every partial sum. -/
-theorem sum_fits_int32 (s : Sum) (h : s.InRange) (k : s.products ≤ max_cols) :
-    -int32_max - 1 ≤ s.value ∧ s.value ≤ int32_max := by
-  have b := value_bound s h
-  simp only [max_cols, int32_max] at *
-  omega
-
-/-- A part of a sum has no more products than the whole, so the theorem applies to it. -/
-theorem parts_are_smaller (l r : Sum) (h : (Sum.add l r).InRange) :
-    l.products ≤ (Sum.add l r).products ∧ r.products ≤ (Sum.add l r).products := by
-  have a := value_bound l h.1
-  have b := value_bound r h.2
-  simp only [Sum.products]
-  omega
 
 end Q35
