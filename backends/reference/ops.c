@@ -24,22 +24,41 @@ static void matrix_release(void *user, struct q35_matrix *m)
     (void)m;
 }
 
+/*@ logic integer dot_sum{L}(int8_t *w, int8_t *x, integer n) =
+      n <= 0 ? 0 : dot_sum(w, x, n - 1) + w[n - 1] * x[n - 1]; */
+
+/* Sum of w[k] * x[k] for k < n. */
+/*@ requires n <= Q35_MAX_COLS && \valid_read(w + (0 .. n - 1)) && \valid_read(x + (0 .. n - 1));
+    requires \forall integer k; 0 <= k < n ==>
+      -Q35_W_MAX <= w[k] <= Q35_W_MAX && -Q35_W_MAX <= x[k] <= Q35_W_MAX;
+    assigns \nothing;
+    ensures \result == dot_sum(w, x, n) && -16129 * n <= \result <= 16129 * n; */
+static int32_t row_dot(const int8_t *w, const int8_t *x, uint32_t n)
+{
+    int32_t sum = 0;
+    uint32_t k;
+    /*@ loop invariant 0 <= k <= n && sum == dot_sum(w, x, k);
+        loop invariant -16129 * k <= sum <= 16129 * k;
+        loop assigns k, sum;
+        loop variant n - k; */
+    for (k = 0; k < n; k++) {
+        //@ assert -16129 <= w[k] * x[k] <= 16129;
+        sum += w[k] * x[k];
+    }
+    return sum;
+}
+
 /* acc[r][t] += row r of one tile times token t, for the `n` tokens from q on. */
 static void tile_dot(const struct q35_matrix *m, const uint8_t *tile, const int8_t *q,
                      uint32_t q_stride, uint32_t n, int32_t acc[Q35_TILE_ROWS][TOKEN_CHUNK])
 {
-    uint32_t cols = q35_tile_cols(m->scheme), r, t, k;
+    uint32_t cols = q35_tile_cols(m->scheme), r, t;
     int8_t w[2 * Q35_TILE_CODES];
 
     for (r = 0; r < Q35_TILE_ROWS; r++) {
         q35_decode_row(m->scheme, m->tables, tile, r, w);
-        for (t = 0; t < n; t++) {
-            const int8_t *x = q + (uint64_t)t * q_stride;
-            int32_t sum = 0;
-            for (k = 0; k < cols; k++)
-                sum += w[k] * x[k];
-            acc[r][t] += sum;
-        }
+        for (t = 0; t < n; t++)
+            acc[r][t] += row_dot(w, q + (uint64_t)t * q_stride, cols);
     }
 }
 

@@ -70,12 +70,18 @@ void q35_error_prefix(struct q35_error *err, const char *format, ...)
 
 bool q35_mul_size(uint64_t a, uint64_t b, uint64_t *out)
 {
-    return !__builtin_mul_overflow(a, b, out);
+    if (a != 0 && b > UINT64_MAX / a)
+        return false;
+    *out = a * b;
+    return true;
 }
 
 bool q35_add_size(uint64_t a, uint64_t b, uint64_t *out)
 {
-    return !__builtin_add_overflow(a, b, out);
+    if (b > UINT64_MAX - a)
+        return false;
+    *out = a + b;
+    return true;
 }
 
 enum q35_status q35_file_map(struct q35_file *f, const char *path, struct q35_error *err)

@@ -22,6 +22,8 @@
 #define Q35_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 /* Fills *err (may be NULL) with radius REQUEST and returns status. */
+/*@ assigns *err;
+    ensures \result == status; */
 enum q35_status q35_fail(struct q35_error *err, enum q35_status status, const char *format, ...)
     Q35_PRINTF(3, 4);
 
@@ -32,8 +34,16 @@ enum q35_status q35_fail_errno(struct q35_error *err, enum q35_status status, in
 /* Puts "prefix: " before the message already in *err; for the caller that knows the file's name. */
 void q35_error_prefix(struct q35_error *err, const char *format, ...) Q35_PRINTF(2, 3);
 
-/* *out = a * b or a + b; false on overflow. */
+/* *out = a * b or a + b; false on overflow, *out is then left alone. */
+/*@ requires \valid(out);
+    assigns *out;
+    ensures \result <==> a * b <= UINT64_MAX;
+    ensures \result ? *out == a * b : *out == \old(*out); */
 bool q35_mul_size(uint64_t a, uint64_t b, uint64_t *out);
+/*@ requires \valid(out);
+    assigns *out;
+    ensures \result <==> a + b <= UINT64_MAX;
+    ensures \result ? *out == a + b : *out == \old(*out); */
 bool q35_add_size(uint64_t a, uint64_t b, uint64_t *out);
 
 /* A file mapped read-only. Zero-initialised means closed; close tolerates that. */

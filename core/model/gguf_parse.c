@@ -65,7 +65,17 @@ uint32_t q35_gguf_scalar_bytes(uint32_t type)
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
+/*@ predicate inside{L}(struct cursor *c) =
+      \valid(c) && \valid_read(c->g) && c->at <= c->g->bytes &&
+      \valid_read(c->g->data + (0 .. c->g->bytes - 1)) &&
+      \separated(c, c->g, c->err); */
+
 /* Whether `n` more bytes are there; fails naming `what` if not. */
+/*@ requires inside(c);
+    assigns *c->err;
+    ensures inside(c);
+    ensures n <= c->g->bytes - c->at ==> \result == Q35_OK;
+    ensures n > c->g->bytes - c->at ==> \result == Q35_E_FORMAT; */
 static enum q35_status need(struct cursor *c, uint64_t n, const char *what)
 {
     if (n <= c->g->bytes - c->at)
@@ -76,15 +86,24 @@ static enum q35_status need(struct cursor *c, uint64_t n, const char *what)
                     (unsigned long long)c->g->bytes);
 }
 
+/*@ requires bytes <= 8 && \valid_read(p + (0 .. bytes - 1));
+    assigns \nothing; */
 static uint64_t load_le(const uint8_t *p, uint32_t bytes)
 {
     uint64_t v = 0;
     uint32_t i;
+    /*@ loop invariant 0 <= i <= bytes;
+        loop assigns i, v;
+        loop variant bytes - i; */
     for (i = 0; i < bytes; i++)
         v |= (uint64_t)p[i] << (8 * i);
     return v;
 }
 
+/*@ requires inside(c) && \valid(out) && \separated(out, c, c->g, c->err);
+    assigns *out, c->at, *c->err;
+    ensures inside(c);
+    ensures c->at == \old(c->at) + (\result == Q35_OK ? 4 : 0); */
 static enum q35_status get_u32(struct cursor *c, uint32_t *out, const char *what)
 {
     enum q35_status st = need(c, 4, what);
@@ -95,6 +114,10 @@ static enum q35_status get_u32(struct cursor *c, uint32_t *out, const char *what
     return st;
 }
 
+/*@ requires inside(c) && \valid(out) && \separated(out, c, c->g, c->err);
+    assigns *out, c->at, *c->err;
+    ensures inside(c);
+    ensures c->at == \old(c->at) + (\result == Q35_OK ? 8 : 0); */
 static enum q35_status get_u64(struct cursor *c, uint64_t *out, const char *what)
 {
     enum q35_status st = need(c, 8, what);
@@ -105,6 +128,10 @@ static enum q35_status get_u64(struct cursor *c, uint64_t *out, const char *what
     return st;
 }
 
+/*@ requires inside(c) && \valid(out) && \separated(out, c, c->g, c->err);
+    assigns *out, c->at, *c->err;
+    ensures inside(c);
+    ensures \result == Q35_OK ==> out->len + 8 == c->at - \old(c->at); */
 static enum q35_status get_string(struct cursor *c, struct q35_view *out, const char *what)
 {
     uint64_t len;
@@ -258,19 +285,47 @@ static enum q35_status read_keys(struct cursor *c, struct q35_gguf *g)
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
+/* *n = the product of the dimensions. False, with *d naming the dimension at fault, if one is 0 or the
+ * product is beyond what every type's size fits 64 bits for. */
+/*@ requires \valid_read(t) && t->n_dims <= 4 && \valid(n) && \valid(d) && \separated(n, d, t);
+    assigns *n, *d;
+    ensures \result ==> *n <= INT64_MAX / 16 &&
+      \forall integer k; 0 <= k < t->n_dims ==> t->dims[k] >= 1; */
+static bool count_values(const struct q35_gguf_tensor *t, uint64_t *n, uint32_t *d)
+{
+    *n = 1;
+    /*@ loop invariant 0 <= *d <= t->n_dims && *n <= INT64_MAX / 16;
+        loop invariant \forall integer k; 0 <= k < *d ==> t->dims[k] >= 1;
+        loop assigns *d, *n;
+        loop variant t->n_dims - *d; */
+    for (*d = 0; *d < t->n_dims; ++*d)
+        if (t->dims[*d] == 0 || !q35_mul_size(*n, t->dims[*d], n) || *n > (uint64_t)INT64_MAX / 16)
+            return false;
+    return true;
+}
+
+/* Bytes of n values. Every row of tensor_types keeps to the second condition: tests/proofs/wp.py */
+/*@ requires n <= INT64_MAX / 16 && 1 <= block && bytes <= 9 * block;
+    assigns \nothing;
+    ensures \result == n / block * bytes && \result <= INT64_MAX; */
+static uint64_t value_bytes(uint64_t n, uint32_t block, uint32_t bytes)
+{
+    //@ assert n / block * bytes <= n / block * (9 * block) && n / block * block <= n;
+    return n / block * bytes;
+}
+
 /* Bytes of the whole tensor, 0 for an unknown type. */
 static enum q35_status tensor_bytes(struct cursor *c, struct q35_gguf_tensor *t)
 {
-    uint64_t n = 1;
+    uint64_t n;
     uint32_t d;
     size_t i;
-    for (d = 0; d < t->n_dims; d++)
-        if (t->dims[d] == 0 || !q35_mul_size(n, t->dims[d], &n) || n > (uint64_t)INT64_MAX / 16)
-            return q35_fail(c->err, Q35_E_FORMAT,
-                            "%s: tensor %.*s has an impossible size (dimension "
-                            "%u is %llu)",
-                            c->g->name, (int)t->name.len, t->name.data, d,
-                            (unsigned long long)t->dims[d]);
+    if (!count_values(t, &n, &d))
+        return q35_fail(c->err, Q35_E_FORMAT,
+                        "%s: tensor %.*s has an impossible size (dimension "
+                        "%u is %llu)",
+                        c->g->name, (int)t->name.len, t->name.data, d,
+                        (unsigned long long)t->dims[d]);
     for (i = 0; i < Q35_COUNT(tensor_types); i++)
         if (tensor_types[i].type == t->type)
             break;
@@ -282,7 +337,7 @@ static enum q35_status tensor_bytes(struct cursor *c, struct q35_gguf_tensor *t)
                         "not a multiple of %u",
                         c->g->name, (int)t->name.len, t->name.data, tensor_types[i].name,
                         (unsigned long long)t->dims[0], tensor_types[i].block);
-    t->bytes = n / tensor_types[i].block * tensor_types[i].bytes;
+    t->bytes = value_bytes(n, tensor_types[i].block, tensor_types[i].bytes);
     return Q35_OK;
 }
 

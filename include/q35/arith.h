@@ -107,29 +107,48 @@ Q35_FN void q35_unrotate(float *x, uint32_t cols_padded, uint32_t block, uint64_
             x[k] = -x[k];
 }
 
+/* A rounded value as int8: clamped to [-127, 127], NaN is 0. */
+/*@ assigns \nothing;
+    ensures -127 <= \result <= 127; */
+Q35_FN int8_t q35_clamp_int8(float v)
+{
+    v = v > 127.0f ? 127.0f : v;
+    v = v < -127.0f ? -127.0f : v;
+    return v == v ? (int8_t)(int)v : (int8_t)0;
+}
+
 /* Quantizes one token to int8 with one scale: scale = max|x| / 127, q = round_half_even(x * (127 /
  * max|x|)) clamped to [-127, 127]. max|x| not above 1e-30 (or NaN throughout) gives zeros and
  * scale 0; a NaN element gives 0. Returns the scale. */
+/*@ requires \valid_read(x + (0 .. n - 1)) && \valid(q + (0 .. n - 1));
+    requires \separated(x + (0 .. n - 1), q + (0 .. n - 1));
+    assigns q[0 .. n - 1];
+    ensures \forall integer k; 0 <= k < n ==> -127 <= q[k] <= 127; */
 Q35_FN float q35_quantize(const float *x, uint32_t n, int8_t *q)
 {
     float top = 0.0f, inv;
     uint32_t i;
+    /*@ loop invariant 0 <= i <= n;
+        loop assigns i, top;
+        loop variant n - i; */
     for (i = 0; i < n; i++) {
         float a = Q35_FABSF(x[i]);
         top = a > top ? a : top;
     }
     if (!(top > 1e-30f)) {
+        /*@ loop invariant 0 <= i <= n && \forall integer k; 0 <= k < i ==> q[k] == 0;
+            loop assigns i, q[0 .. n - 1];
+            loop variant n - i; */
         for (i = 0; i < n; i++)
             q[i] = 0;
         return 0.0f;
     }
     inv = Q35_DIVF(127.0f, top);
-    for (i = 0; i < n; i++) {
-        float v = Q35_RINTF(x[i] * inv);
-        v = v > 127.0f ? 127.0f : v;
-        v = v < -127.0f ? -127.0f : v;
-        q[i] = v == v ? (int8_t)(int)v : (int8_t)0;
-    }
+    /*@ loop invariant 0 <= i <= n && \forall integer k; 0 <= k < i ==> -127 <= q[k] <= 127;
+        loop assigns i, q[0 .. n - 1];
+        loop variant n - i; */
+    for (i = 0; i < n; i++)
+        q[i] = q35_clamp_int8(Q35_RINTF(x[i] * inv));
     return Q35_DIVF(top, 127.0f);
 }
 

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "backends/groq/mlir/tiling.h"
 #include "core/quant/tables.h"
 
 static void table(const char *name, const void *data, int is_signed)
@@ -31,6 +32,10 @@ int main(void)
     printf("\"tile_bytes\": %u,\n", Q35_TILE_BYTES);
     printf("\"table_len\": %u,\n", Q35_TABLE_LEN);
     printf("\"b_step\": %d,\n", Q35_B_STEP);
+    printf("\"blob_tables\": %u,\n", Q35_BLOB_TABLES);
+    printf("\"lpu_tile_bytes\": %u,\n", GROQ_TILE_BYTES);
+    printf("\"lpu_act_bytes\": %u,\n", GROQ_ACT_BYTES);
+    printf("\"lpu_tokens\": %u,\n", GROQ_TILE_TOKENS);
     printf("\"schemes\": [\n");
     for (i = 0; i < q35_shipped_tables_count; i++) {
         const struct q35_shipped_tables *s = &q35_shipped_tables_all[i];

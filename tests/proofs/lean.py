@@ -19,7 +19,7 @@ import generate
 from lean_variants import VARIANTS
 
 HERE = pathlib.Path(__file__).parent / "lean"
-FILES = ["Format", "Sum", "Quantizer", "Tables", "Matvec"]
+FILES = ["Format", "Sum", "Quantizer", "Tables", "Matvec", "Tiling"]
 FORBIDDEN = (r"\b(sorry|admit|axiom|native_decide|ofReduceBool|unsafe|implemented_by|extern|opaque|"
              r"run_cmd|elab|macro|syntax|initialize|skipKernelTC)\b")
 AXIOMS = {"propext", "Quot.sound", "Classical.choice"}
@@ -62,7 +62,7 @@ def command(lean, work):
         seen = subprocess.run(lower + ["test", "-r", str(lean / "lean.js")])
         if seen.returncode:
             lean = pathlib.Path(shutil.copytree(lean, work / "lean"))
-    env = {"Q35_LEAN_LIB": str(lean / "lib"), "LEAN_PATH": "/home", "HOME": str(work),
+    env = {"Q35_LEAN": str(lean), "LEAN_PATH": str(lean / "lib"), "HOME": str(work),
            "PATH": os.environ["PATH"]}
     return lower + [str(lean / "node"), "--stack-size=8000", str(lean / "lean.js"), "-j1",
                     "-DwarningAsError=true", "-DmaxErrors=10000", "All.lean"], env
@@ -77,6 +77,8 @@ def run(constants, stated, proofs, lean):
         args, env = command(lean, work)
         got = subprocess.run(args, cwd=work, env=env, text=True, errors="replace",
                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if os.environ.get("Q35_LEAN_KEEP"):  # for looking into a failure
+            pathlib.Path(os.environ["Q35_LEAN_KEEP"]).write_text(text + "\n/-\n" + got.stdout + "-/\n")
     return got.stdout, start, spans
 
 
@@ -130,7 +132,9 @@ def main():
     errors = [(int(line), text) for line, text in re.findall(r"^All\.lean:(\d+):\d+: error(.*)$", out, re.M)]
     early = [e for e in errors if e[0] < start]
     if early or "RESTS" not in out:
-        print(out[-6000:])
+        print(out[-2000:] if not early else "")
+        for line, error in early:
+            print("All.lean:%d: %s" % (line, error))
         sys.exit("FAIL: %d errors in the proofs" % len(early))
     print("%d theorems proved" % len(stated))
     bad = check_axioms(out, stated) + check_variants(errors, spans)

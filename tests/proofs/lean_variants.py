@@ -45,4 +45,7 @@ VARIANTS = [
     ("trellis2_grid", "cover_r2_4", "(cover_r2_4 - 1)"),
     ("matvec_error", "W * ex + ew * X", "W * ex"),
     ("matvec_error_contract", "(W / 2 + w_max * e)", "(W / 4 + w_max * e)"),
+    ("tile_fits", "≤ lpu_tile_bytes", "≤ lpu_tile_bytes / 2"),
+    ("tile_is_220_kb", "220 * 1024", "219 * 1024"),
+    ("tile_has_rows", "0 < blocks", "1 < blocks"),
 ]

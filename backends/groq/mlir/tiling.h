@@ -34,6 +34,9 @@ struct groq_tile {
 };
 
 /* Bytes that do not depend on the number of rows. */
+/*@ requires tile_cols <= 128 && k_tiles <= 65536;
+    assigns \nothing;
+    ensures \result == 1600 + 16 * tile_cols + 16 * k_tiles * tile_cols; */
 static inline uint64_t groq_tile_fixed_bytes(uint32_t tile_cols, uint32_t k_tiles)
 {
     return Q35_BLOB_TABLES + 16u * 64u + 16u * (uint64_t)tile_cols + 4u * GROQ_TILE_TOKENS +
@@ -41,11 +44,18 @@ static inline uint64_t groq_tile_fixed_bytes(uint32_t tile_cols, uint32_t k_tile
 }
 
 /* Bytes of 16 rows. */
+/*@ requires k_tiles <= 65536;
+    assigns \nothing;
+    ensures \result == 896 * k_tiles + 2176; */
 static inline uint64_t groq_tile_block_bytes(uint32_t k_tiles)
 {
     return (uint64_t)Q35_TILE_BYTES * k_tiles + 128u + 128u * (uint64_t)GROQ_TILE_TOKENS;
 }
 
+/*@ requires tile_cols <= 128 && t.k_tiles <= 65536;
+    assigns \nothing;
+    ensures \result == 1600 + 16 * tile_cols + 16 * t.k_tiles * tile_cols +
+      t.rows / 16 * (896 * t.k_tiles + 2176); */
 static inline uint64_t groq_tile_bytes(uint32_t tile_cols, struct groq_tile t)
 {
     return groq_tile_fixed_bytes(tile_cols, t.k_tiles) +
@@ -53,6 +63,11 @@ static inline uint64_t groq_tile_bytes(uint32_t tile_cols, struct groq_tile t)
 }
 
 /* rows_padded: multiple of 16, not 0. tiles: packed tiles in a row, not 0. tile_cols: 64 or 128. */
+/*@ requires rows_padded >= 16 && tiles >= 1 && (tile_cols == 64 || tile_cols == 128);
+    assigns \nothing;
+    ensures 1 <= \result.k_tiles <= tiles && 16 <= \result.rows <= rows_padded;
+    ensures 1600 + 16 * tile_cols + 16 * \result.k_tiles * tile_cols +
+      \result.rows / 16 * (896 * \result.k_tiles + 2176) <= GROQ_TILE_BYTES; */
 static inline struct groq_tile groq_tile_choose(uint32_t rows_padded, uint32_t tiles,
                                                 uint32_t tile_cols)
 {

@@ -153,8 +153,9 @@ theorem alt43_error (s u v : Rat) (hs : 0 < s)
 theorem alt43_outside (u : Rat) (h : (levels0_1.getLast (by decide) : Int) ≤ u) :
     ∀ p ∈ levels0_1, u - (levels0_1.getLast (by decide) : Int) ≤ u - p := by
   intro p hp
-  have := Rat.intCast_le_intCast.mpr (le_last gap0_1 levels0_1.tail (levels0_1.head (by decide)) alt43_gaps.1 p (by simpa using hp))
-  simp only [List.head_cons_tail] at this
+  have e : p ≤ levels0_1.getLast (by decide) :=
+    le_last gap0_1 levels0_1.tail (levels0_1.head (by decide)) alt43_gaps.1 p (by simpa using hp)
+  have := Rat.intCast_le_intCast.mpr e
   grind
 
 /-- 7-bit single weights: within half the widest gap. -/
