@@ -24,12 +24,12 @@ FORMAT = "include/q35/format.h"
 # What the models below were written from, by file. White space does not matter.
 QUOTED = {
     FORMAT: [
-        "uint32_t bit = j * Q35_CODE_BITS, byte = bit >> 3, shift = bit & 7u; uint32_t v = row[byte];"
+        "uint32_t bit = j * Q35_CODE_BITS, byte = bit / 8u, shift = bit % 8u; uint32_t v = row[byte];"
         " if (shift > 1u) /* the code runs into the next byte */"
-        " v |= (uint32_t)row[byte + 1] << 8; return (v >> shift) & 127u;",
+        " v += 256u * row[byte + 1]; return (v >> shift) % 128u;",
         "uint32_t v = (code & 127u) << shift; row[byte] = (uint8_t)(row[byte] | (v & 255u));"
         " if (shift > 1u) row[byte + 1] = (uint8_t)(row[byte + 1] | (v >> 8));",
-        "t->a0[c] + Q35_B_STEP * (int)(b >> 4)", "t->a1[c] + Q35_B_STEP * (int)(b & 15u)",
+        "t->a0[c] + Q35_B_STEP * (int)(b / 16u)", "t->a1[c] + Q35_B_STEP * (int)(b % 16u)",
     ],
     X86 + "vbmi.h": [
         "spread[i] = (uint8_t)(7 * (i / 8) + (i % 8 < 7 ? i % 8 : 6));",
@@ -67,18 +67,24 @@ NUMBERS = {
 BITS = {"turn": r"__m512i turn = (.*?);", "high_bits": r"t->high = (.*?);"}
 
 
-def read_constants():
-    text = {f: " ".join((ROOT / f).read_text().split()) for f in QUOTED}
-    for f, lines in QUOTED.items():
+def read_sources(quoted, numbers):
+    """The sources without their white space, and the numbers in them."""
+    text = {f: " ".join((ROOT / f).read_text().split()) for f in quoted}
+    for f, lines in quoted.items():
         for line in lines:
             if line not in text[f]:
                 sys.exit("FAIL: %s no longer says `%s`: look at its model again" % (f, line))
     c = {}
-    for name, (f, pattern) in NUMBERS.items():
+    for name, (f, pattern) in numbers.items():
         found = re.findall(pattern, text[f])
         if len(found) != 1:
             sys.exit("FAIL: %s: `%s` matches %d times" % (f, pattern, len(found)))
         c[name] = int(found[0], 0)
+    return text, c
+
+
+def read_constants():
+    text, c = read_sources(QUOTED, NUMBERS)
     for name, pattern in BITS.items():
         bits = re.findall(r"BIT\((\d), (\d)\)", re.findall(pattern, text[X86 + "vbmi.h"])[0])
         c[name] = sum(1 << (8 * (7 - int(r)) + int(b)) for r, b in bits)
@@ -108,7 +114,7 @@ def code_get(c, row, j):
     at, shift = 7 * j >> 3, 7 * j & 7
     v = wide(row[at])
     if shift > c["runs_over"]:
-        v = v | wide(row[at + 1]) << 8
+        v = v + 256 * wide(row[at + 1])
     return z3.Extract(7, 0, z3.LShR(v, shift) & c["code_mask"])
 
 
@@ -264,9 +270,10 @@ def proved(claim):
     return s.check()
 
 
-def main():
-    constants, bad = read_constants(), 0
-    for theorem, variants in THEOREMS:
+def report(theorems, constants):
+    """Proves each theorem and refutes its variants; the exit status."""
+    bad = 0
+    for theorem, variants in theorems:
         got = proved(theorem(constants))
         print("%-18s %s" % (theorem.__name__, "proved" if got == z3.unsat else "NOT PROVED (%s)" % got))
         bad += got != z3.unsat
@@ -276,8 +283,9 @@ def main():
             ok = got == z3.sat
             print("  broken variant %d: %s" % (number, "refuted" if ok else "NOT REFUTED (%s)" % got))
             bad += not ok
-    print("z3 %s: %d theorems" % (z3.get_version_string(), len(THEOREMS)))
-    sys.exit(1 if bad else 0)
+    print("z3 %s: %d theorems" % (z3.get_version_string(), len(theorems)))
+    return 1 if bad else 0
 
 
-main()
+if __name__ == "__main__":
+    sys.exit(report(THEOREMS, read_constants()))
