@@ -285,8 +285,8 @@ static enum q35_status read_keys(struct cursor *c, struct q35_gguf *g)
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
-/* *n = the product of the dimensions. False, with *d naming the dimension at fault, if one is 0 or the
- * product is beyond what every type's size fits 64 bits for. */
+/* *n = the product of the dimensions. False, with *d naming the one at fault, if a dimension is 0 or
+ * the product so large that the size in bytes might not fit 64 bits. */
 /*@ requires \valid_read(t) && t->n_dims <= 4 && \valid(n) && \valid(d) && \separated(n, d, t);
     assigns *n, *d;
     ensures \result ==> *n <= INT64_MAX / 16 &&

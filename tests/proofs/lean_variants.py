@@ -35,7 +35,7 @@ VARIANTS = [
     ("alt43_separable", "levels0_1.all fun u", "(levels0_1.map (· + 1)).all fun u"),
     ("alt43_gaps", "gapsAtMost gap0_1", "gapsAtMost (gap0_1 - 1)"),
     ("alt43_error", "s * u - s * p.1 ≤ s * (gap0_1 / 2)", "s * u - s * p.1 ≤ s * (gap0_1 / 4)"),
-    ("alt43_outside", "(h : (levels0_1.getLast (by decide) : Int) ≤ u)", "(h : (levels0_1.head (by decide) : Int) ≤ u)"),
+    ("alt43_outside", "u - (levels0_1.getLast", "u - (levels0_1.head"),
     ("single_error", "s * u - s * p ≤ s * (gap0_5 / 2)", "s * u - s * p ≤ s * (gap0_5 / 4)"),
     ("vq2_covering", "Near cover_r2_2", "Near (cover_r2_2 / 4)"),
     ("trellis_covering", "Near cover_r2_3", "Near (cover_r2_3 / 4)"),

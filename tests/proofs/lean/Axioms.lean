@@ -1,7 +1,7 @@
 -- SPDX-FileCopyrightText: 2026 The q35 authors
 -- SPDX-License-Identifier: MIT
 -- Lists what each theorem rests on: `#print axioms` does not work in this build of Lean. The proofs of Lean's own
--- library are not in its package, so its theorems are listed too, told apart from axioms. Plain recursion, because the
+-- library are not in its package, so its theorems are met too, told apart from axioms. Plain recursion, because the
 -- interpreter of this build lacks most specialised loops. THEOREMS is filled in by lean.py.
 import Lean.Util.CollectAxioms
 import Lean.Elab.Command
@@ -14,15 +14,16 @@ def nameText : Name → String
   | .str p s => (nameText p).append (".".append s)
   | .num p _ => nameText p
 
+/-- A theorem of the library is left out, what is neither that nor an axiom is a function of it. -/
 def kindText (env : Environment) (n : Name) : String :=
   match getOriginalConstKind? env n with
-  | some .thm => "theorem:"
-  | some .axiom => "axiom:"
-  | _ => "other:"
+  | some .thm => ""
+  | some .axiom => (" axiom:".append (nameText n))
+  | _ => (" other:".append (nameText n))
 
 def listText (env : Environment) : List Name → String
   | [] => ""
-  | a :: l => ((" ".append (kindText env a)).append (nameText a)).append (listText env l)
+  | a :: l => (kindText env a).append (listText env l)
 
 def printAxioms (env : Environment) : List Name → IO Unit
   | [] => pure ()

@@ -150,7 +150,7 @@ theorem alt43_error (s u v : Rat) (hs : 0 < s)
   exact ⟨(p, q), m p (by simpa using hp) q (by simpa using hq), by grind, by grind⟩
 
 /-- Above the last level no level is nearer than the last one: the error is what sticks out. (Below: by symmetry.) -/
-theorem alt43_outside (u : Rat) (h : (levels0_1.getLast (by decide) : Int) ≤ u) :
+theorem alt43_outside (u : Rat) :
     ∀ p ∈ levels0_1, u - (levels0_1.getLast (by decide) : Int) ≤ u - p := by
   intro p hp
   have e : p ≤ levels0_1.getLast (by decide) :=
