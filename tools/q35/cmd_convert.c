@@ -18,8 +18,7 @@ static const struct cli_option options[] = {
     {0, "effort", "N", "how hard the search looks: 0, 1 or 2 [1]"},
     {0, "tensor-type", "LIST",
      "PATTERN=SCHEME,... for tensors by GGUF name, first match; 'single' is 7 bits"},
-    {0, "calibrate", "TEXT",
-     "pack with the help of this text, layer by layer; all of the below on"},
+    {0, "calibrate", "TEXT", "pack with the help of this text, layer by layer"},
     {0, "calibrate-tokens", "N", "tokens of the text that are used at most [32768]"},
     {0, "no-feedback", NULL, "calibrating: do not feed errors into later columns"},
     {0, "no-awq", NULL, "calibrating: no activation-aware scales"},
@@ -156,10 +155,27 @@ const struct cli_command cmd_convert = {
         "bits a weight; norms and biases stay as they are. OUT appears only when it is complete. "
         "The same input and options give the same file at any number of threads. Packing a billion "
         "weights takes minutes of two cores with trellis and some ten times as long with trellis2; "
-        "memory beyond the mapped input is the largest packed tensor and a few megabytes a thread.",
+        "memory beyond the mapped input is the largest packed tensor and a few megabytes a thread. "
+        "OUT is written beside its name and renamed when it is whole: a full disk, a signal or a "
+        "crash leaves no damaged OUT, and the command is simply started again.\n"
+        "With --calibrate the text's tokens go through the float model and, layer by layer, "
+        "through "
+        "the packed one. Each matrix is rounded so that its outputs, not its weights, err least: "
+        "errors of one column are fed into later ones (no-feedback leaves that out), columns are "
+        "scaled by how large their inputs are (no-awq), and inputs are those of the packed layers "
+        "before (no-propagate), whose errors the weights make up for (correct). Use a text like "
+        "those the model is for, of at least 10,000 tokens; more is better up to some 100,000. It "
+        "takes about as long as evaluating the float model on the text five times, and memory for "
+        "one layer: its weights as floats, 32 bytes times the square of the widest input, and 8 "
+        "bytes times d_model for each token.\n"
+        "With --target-bits, matrices whose rounding moves the hidden states most on the text get "
+        "7 "
+        "bits instead, as many as the average allows; row scales and padding count.",
     .examples = "q35 convert llama.gguf -o llama.q35.gguf\n"
                 "q35 convert ./Qwen2.5-0.5B -o qwen.q35.gguf --scheme vq2\n"
-                "q35 convert llama.gguf -o llama.q35.gguf --tensor-type 'blk.0.*=single'",
+                "q35 convert llama.gguf -o llama.q35.gguf --tensor-type 'blk.0.*=single'\n"
+                "q35 convert llama.gguf -o llama.q35.gguf --calibrate text.txt --scheme trellis2\n"
+                "q35 convert llama.gguf -o llama.q35.gguf --calibrate text.txt --target-bits 4",
     .options = options,
     .option_count = Q35_COUNT(options),
     .min_args = 1,
