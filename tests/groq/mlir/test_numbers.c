@@ -2,8 +2,10 @@
  * SPDX-License-Identifier: MIT */
 
 /* Every number that the generator writes matters: a program with one of them wrong computes
- * something else. Beside it, what holds of the text itself. argv[1]: folder for compiled layers. */
+ * something else. Beside it, what holds of the text itself. argv: folder for compiled layers,
+ * include folder of the source tree. */
 
+#include <ctype.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,6 +19,7 @@ enum { TOKENS = GROQ_TILE_TOKENS, ROUNDS = 6, BLOCKS = 8192, WINDOW = 20, D = 32
 enum { PAGE = 2 * Q35_ATTN_BLOCK * HEAD };
 
 static struct groq_compiler compiler;
+static const char *include_folder;
 
 /* ---- which number is tried on which layer, and how it is wrong --------------------------- */
 
@@ -310,6 +313,65 @@ static void test_tiling(void **state)
     assert_true(groq_attn_bytes(Q35_SOFT_MAX_HEAD_DIM) <= GROQ_TILE_BYTES);
 }
 
+/* True if the literal stands in the text as a token of its own. */
+static bool has_token(const char *text, const char *token)
+{
+    size_t n = strlen(token);
+    const char *at = text;
+    while ((at = strstr(at, token)) != NULL) {
+        unsigned char next = (unsigned char)at[n];
+        unsigned char before = at == text ? ' ' : (unsigned char)at[-1];
+        if (!isalnum(next) && next != '.' && !isalnum(before) && before != '.')
+            return true;
+        at++;
+    }
+    return false;
+}
+
+static void append(char **text, const char *name)
+{
+    char path[4096];
+    size_t length = *text ? strlen(*text) : 0;
+    FILE *f;
+    snprintf(path, sizeof(path), "%s/%s", include_folder, name);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    *text = realloc(*text, length + 200000);
+    assert_non_null(*text);
+    (*text)[length + fread(*text + length, 1, 199999, f)] = '\0';
+    fclose(f);
+}
+
+/* The contract's headers have the very same literals, to the last digit and with their signs. Short
+ * integers are left to the runs. */
+static void test_literals(void **state)
+{
+    static const struct {
+        const char *name, *kind, *text;
+    } rows[] = {
+#define ROW(name, kind, value) {#name, #kind, #value},
+        GROQ_NUMBER_MAP(ROW)
+#undef ROW
+    };
+    char *text = NULL, literal[64];
+    uint32_t i, missing = 0;
+    (void)state;
+    append(&text, "q35/arith.h");
+    append(&text, "q35/format.h");
+    for (i = 0; i < GROQ_NUMBER_COUNT; i++) {
+        bool integer = rows[i].kind[0] == 'U';
+        if (integer && strncmp(rows[i].text, "0x", 2) != 0)
+            continue;
+        snprintf(literal, sizeof(literal), "%s%s", rows[i].text, integer ? "u" : "");
+        if (!has_token(text, literal)) {
+            print_error("%s: the contract has no %s\n", rows[i].name, literal);
+            missing++;
+        }
+    }
+    free(text);
+    assert_int_equal(missing, 0);
+}
+
 /* A product cut in both directions, for more tokens than one call takes, against the kit's oracle.
  */
 static void cut_product(uint32_t scheme)
@@ -380,14 +442,16 @@ static void test_cut(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_tiling), cmocka_unit_test(test_text),
-                                       cmocka_unit_test(test_cut),
+                                       cmocka_unit_test(test_literals), cmocka_unit_test(test_cut),
                                        cmocka_unit_test(test_wrong_numbers)};
     struct q35_kv_pair cache = {"mlir_cache", argc > 1 ? argv[1] : NULL};
     struct q35_options options = {sizeof(options), argc > 1, &cache};
     struct q35_error err = Q35_ERROR_INIT;
-    enum q35_status st = groq_compiler_init(&compiler, &options, &err);
+    enum q35_status st;
     uint32_t kind;
     int failed;
+    include_folder = argc > 2 ? argv[2] : "include";
+    st = groq_compiler_init(&compiler, &options, &err);
     if (st) {
         fprintf(stderr, "%s\n", err.message);
         return st == Q35_E_UNSUPPORTED ? 77 : 1;
