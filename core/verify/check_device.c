@@ -12,7 +12,7 @@
 
 #include "core/verify/kit.h"
 
-enum { MIB = 1 << 20, ROUNDS = 12 };
+enum { MIB = 1 << 20, ROUNDS = 30 };
 
 static bool plan_of(struct vfy *v, const struct vfy_model *m, uint32_t batch, uint32_t sequences,
                     uint32_t kv_tokens, struct q35_plan_result *out)

@@ -85,6 +85,8 @@ def main():
             "alone": tokens(ini(d, {"gpu": (opencl, {})})),
             "split": tokens(ini(d, both, [("cpu", "0-39"), ("gpu", "40-79")])),
             "split the other way": tokens(ini(d, both, [("gpu", "0-19"), ("cpu", "20-79")])),
+            "split, isolated": tokens(ini(d, {**both, "gpu": (opencl, {"isolate": "process"})},
+                                          [("cpu", "0-39"), ("gpu", "40-79")])),
             "copied, two slices, four tokens": tokens(ini(d, odd)),
         }
         for name, text in got.items():
