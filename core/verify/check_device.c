@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
 
-/* plan, buffers, running out of things, reset, leaks. */
+/* plan, buffers, running out of things, reset. */
 
 #include <fcntl.h>
 #include <malloc.h>
@@ -12,7 +12,7 @@
 
 #include "core/verify/kit.h"
 
-enum { MIB = 1 << 20, ROUNDS = 30 };
+enum { MIB = 1 << 20 };
 
 static bool plan_of(struct vfy *v, const struct vfy_model *m, uint32_t batch, uint32_t sequences,
                     uint32_t kv_tokens, struct q35_plan_result *out)
@@ -332,12 +332,6 @@ static bool enormous(struct vfy *v)
     return true;
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-static const bool under_sanitizer = true;
-#else
-static const bool under_sanitizer = false;
-#endif
-
 bool vfy_check_starved(struct vfy *v)
 {
     struct rlimit old, tight;
@@ -354,7 +348,7 @@ bool vfy_check_starved(struct vfy *v)
     setrlimit(RLIMIT_NOFILE, &tight);
     try_all(v);
     setrlimit(RLIMIT_NOFILE, &old);
-    if (under_sanitizer) { /* which ends the process when it gets no memory itself */
+    if (VFY_SANITIZED) { /* which ends the process when it gets no memory itself */
         vfy_note(v, "memory is not withheld under a sanitizer");
         return true;
     }
@@ -399,92 +393,5 @@ bool vfy_check_reset(struct vfy *v)
         return false;
     vfy_rig_close(v, &after);
     vfy_close(v);
-    return true;
-}
-
-/* ---- leaks --------------------------------------------------------------------------------- */
-
-static bool one_life(struct vfy *v, bool tidy)
-{
-    struct vfy_rig r;
-    struct q35_buffer *b = NULL;
-    vfy_enter(&v->d, "open");
-    if (!vfy_ok(v,
-                v->entry.api.open(&v->entry.host, &v->entry.options, v->device, &v->d.dev, &v->err),
-                VFY_OPEN, "open") ||
-        !vfy_rig_any(v, &r, 4, 2048) || !vfy_rig_feed(v, &r, 0, 0, 70, VFY_CLASS, "a first run"))
-        return false;
-    if (!VFY_CALL(&v->d, buffer_alloc, v->d.dev, 1 * MIB, &b, &v->err))
-        VFY_CALL(&v->d, buffer_write, b, 0, r.m->tensors[0].data ? r.m->tensors[0].data : NULL, 64,
-                 &v->err);
-    if (tidy) {
-        if (b)
-            VFY_CALL(&v->d, buffer_free, b);
-        vfy_rig_close(v, &r);
-        vfy_close(v);
-        return true;
-    }
-    vfy_close(v); /* frees everything the device still holds */
-    r.kv = NULL;
-    r.w = NULL;
-    vfy_rig_close(v, &r);
-    return true;
-}
-
-/* What is in use, whether or not it was touched. */
-static uint64_t heap_bytes(void)
-{
-    struct mallinfo2 i = mallinfo2();
-    return i.uordblks + i.hblkhd;
-}
-
-/* Lives of a device; *grown is by how much the heap grew. */
-static bool lives(struct vfy *v, uint32_t n, int64_t *grown)
-{
-    uint64_t before = heap_bytes();
-    uint32_t i;
-    for (i = 0; i < n; i++)
-        if (!one_life(v, i & 1))
-            return false;
-    *grown = (int64_t)(heap_bytes() - before);
-    return true;
-}
-
-bool vfy_check_leaks(struct vfy *v)
-{
-    uint32_t fds, threads, i, n = v->quick ? 6 : 16;
-    int64_t grown, least = INT64_MAX;
-    uint64_t memory;
-
-    if (!vfy_open(v))
-        return false;
-    vfy_close(v);
-    if (!lives(v, 4, &grown)) /* what is made once and kept */
-        return false;
-    malloc_trim(0);
-    fds = vfy_count_fds();
-    threads = vfy_count_threads();
-    memory = vfy_resident_bytes();
-    /* The allocator's caches move a little, those of a driver's threads more; a leak grows in every
-     * round. */
-    for (i = 0; i < ROUNDS && (i < 3 || least >= (int64_t)n * 16); i++) {
-        if (!lives(v, n, &grown))
-            return false;
-        least = grown < least ? grown : least;
-    }
-    malloc_trim(0);
-    EXPECT(v, vfy_count_fds() <= fds, VFY_LEAK, "%u descriptors more after %u lives of a device",
-           vfy_count_fds() - fds, i * n);
-    EXPECT(v, vfy_count_threads() <= threads, VFY_LEAK,
-           "%u threads more after %u lives of a device", vfy_count_threads() - threads, i * n);
-    EXPECT(v, least < (int64_t)n * 16, VFY_LEAK, "every life of a device leaves %lld bytes of heap",
-           (long long)least / n);
-    if (under_sanitizer) { /* which keeps what was freed */
-        vfy_note(v, "memory is not measured under a sanitizer");
-        return true;
-    }
-    EXPECT(v, vfy_resident_bytes() < memory + i * n * 128 * 1024, VFY_LEAK,
-           "%llu bytes of memory more after %u lives of a device",
-           (unsigned long long)(vfy_resident_bytes() - memory), i * n);
     return true;
 }

@@ -12,6 +12,12 @@
 #include "core/verify/session.h"
 #include "core/verify/verify.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { VFY_SANITIZED = 1 };
+#else
+enum { VFY_SANITIZED = 0 };
+#endif
+
 /* In memory shared with the parent, which reads it when the child is gone. */
 struct vfy_shared {
     char where[VFY_WHERE]; /* the slot being called */
