@@ -4,6 +4,7 @@
 /* Options and constants. */
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "groq.h"
 
@@ -44,23 +45,22 @@ static enum q35_status read_choice(const struct q35_options *options, const char
 
 static enum q35_status check_tsp(const struct tsp *t, struct q35_error *err)
 {
-    if (t->lanes % 16)
-        return q35_soft_fail(err, Q35_E_CONFIG, "lanes = %u: not a multiple of 16", t->lanes);
-    if (t->mem_slices % 2 || t->planes % 2)
+    if (t->lanes % 64)
+        return q35_soft_fail(err, Q35_E_CONFIG, "lanes = %u: not a multiple of 64", t->lanes);
+    if (t->mem_slices % 2)
         return q35_soft_fail(err, Q35_E_CONFIG,
-                             "mem_slices = %u, planes = %u: both must be even, half of them lie in "
-                             "each hemisphere",
-                             t->mem_slices, t->planes);
-    if (t->plane_rows > t->lanes || t->plane_cols > t->lanes)
-        return q35_soft_fail(err, Q35_E_CONFIG, "a plane of %u x %u is wider than %u lanes",
-                             t->plane_rows, t->plane_cols, t->lanes);
-    if (t->plane_streams * (t->planes / 2) > t->streams)
+                             "mem_slices = %u: odd, half of them lie in each hemisphere",
+                             t->mem_slices);
+    if (t->plane_size > t->lanes || t->plane_size % 16)
         return q35_soft_fail(err, Q35_E_CONFIG,
-                             "plane_streams = %u: the planes of a hemisphere take %u streams of %u",
-                             t->plane_streams, t->plane_streams * (t->planes / 2), t->streams);
+                             "plane_size = %u: not a multiple of 16 up to lanes = %u",
+                             t->plane_size, t->lanes);
     if (t->gather_lanes > t->lanes || t->lanes % t->gather_lanes)
         return q35_soft_fail(err, Q35_E_CONFIG, "gather_lanes = %u does not divide lanes = %u",
                              t->gather_lanes, t->lanes);
+    if (t->links + 1 < t->node_chips)
+        return q35_soft_fail(err, Q35_E_CONFIG, "links = %u: too few for a node of %u chips",
+                             t->links, t->node_chips);
     return Q35_OK;
 }
 
@@ -94,5 +94,8 @@ enum q35_status groq_config_read(struct groq_config *c, const struct q35_options
     if (c->chips_per_layer > c->chips)
         return q35_soft_fail(err, Q35_E_CONFIG, "chips_per_layer = %u of %u chips",
                              c->chips_per_layer, c->chips);
+    if (c->chips_per_layer > c->tsp.node_chips)
+        return q35_soft_fail(err, Q35_E_CONFIG, "chips_per_layer = %u: a node has %u",
+                             c->chips_per_layer, c->tsp.node_chips);
     return check_tsp(&c->tsp, err);
 }
