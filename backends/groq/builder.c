@@ -75,23 +75,18 @@ static bool test(const struct busy *r, uint32_t i)
     return i / 64 < r->words && (r->bits[i / 64] >> (i % 64) & 1);
 }
 
-/* True if one of n cycles, stride apart, is busy. */
-static bool any(const struct busy *r, uint32_t from, uint32_t n, uint32_t stride)
+/* The first of n cycles, stride apart, that is busy; n if none is. */
+static uint32_t free_for(const struct busy *r, uint32_t from, uint32_t n, uint32_t stride)
 {
     uint32_t i;
     if (from / 64 >= r->words)
-        return false;
+        return n;
     for (i = 0; i < n; i++) {
         uint32_t at = from + i * stride;
-        if (stride == 1 && at % 64 == 0 && n - i >= 64) {
-            if (at / 64 < r->words && r->bits[at / 64])
-                return true;
-            i += 63;
-        } else if (test(r, at)) {
-            return true;
-        }
+        if (test(r, at))
+            return i;
     }
-    return false;
+    return n;
 }
 
 static bool take(struct busy *r, uint32_t from, uint32_t n, uint32_t stride)
@@ -180,20 +175,23 @@ void builder_add(struct builder *b, int32_t at, struct tsp_instr i)
     b->group[b->count++] = i;
 }
 
-static bool fits(struct builder *b, uint32_t base)
+/* How many of the group's issues fit from this base on: at most what the first says. */
+static uint32_t fits(struct builder *b, uint32_t base)
 {
     struct claims c;
-    uint32_t i, k;
-    for (i = 0; i < b->count; i++) {
+    uint32_t i, k, n = b->count ? b->group[0].n : 0;
+    for (i = 0; i < b->count && n; i++) {
         const struct tsp_instr *g = &b->group[i];
         if ((int32_t)base + b->at[i] < 0)
-            return false;
+            return 0;
         claims_of(b, g, base + (uint32_t)b->at[i], &c);
-        for (k = 0; k < c.count; k++)
-            if (any(c.r[k], c.from[k], g->n, g->stride))
-                return false;
+        for (k = 0; k < c.count; k++) {
+            uint32_t free = free_for(c.r[k], c.from[k], g->n, g->stride);
+            if (free < g->n)
+                n = free < n ? free : n;
+        }
     }
-    return true;
+    return n;
 }
 
 static bool append(struct builder *b, const struct tsp_instr *i)
@@ -214,13 +212,10 @@ static bool append(struct builder *b, const struct tsp_instr *i)
     return true;
 }
 
-uint32_t builder_commit(struct builder *b, uint32_t earliest)
+static void commit(struct builder *b, uint32_t base)
 {
     struct claims c;
-    uint32_t base = earliest, i, k;
-    while (!b->failed && !fits(b, base))
-        if (++base > LATEST)
-            b->failed = true;
+    uint32_t i, k;
     for (i = 0; i < b->count && !b->failed; i++) {
         struct tsp_instr *g = &b->group[i];
         g->cycle = base + (uint32_t)b->at[i];
@@ -232,6 +227,29 @@ uint32_t builder_commit(struct builder *b, uint32_t earliest)
             b->failed = true;
     }
     b->count = 0;
+}
+
+uint32_t builder_commit(struct builder *b, uint32_t earliest)
+{
+    uint32_t base = earliest;
+    while (!b->failed && b->count && fits(b, base) < b->group[0].n)
+        if (++base > LATEST)
+            b->failed = true;
+    commit(b, base);
+    return base;
+}
+
+uint32_t builder_commit_some(struct builder *b, uint32_t earliest, uint32_t least, uint32_t *n)
+{
+    uint32_t base = earliest, i;
+    *n = b->count ? b->group[0].n : 0;
+    least = least < *n ? least : *n;
+    while (!b->failed && (*n = fits(b, base)) < least)
+        if (++base > LATEST)
+            b->failed = true;
+    for (i = 0; i < b->count; i++)
+        b->group[i].n = (uint16_t)*n;
+    commit(b, base);
     return base;
 }
 

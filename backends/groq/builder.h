@@ -39,6 +39,9 @@ int32_t builder_way(const struct tsp *t, uint32_t dir, uint32_t kind, uint32_t u
 void builder_add(struct builder *b, int32_t at, struct tsp_instr i);
 /* Places the group and empties it. Returns its base, at least `earliest`. */
 uint32_t builder_commit(struct builder *b, uint32_t earliest);
+/* The same for a group whose instructions are all issued equally often: places the first *n issues,
+ * at least `least` or all of them. */
+uint32_t builder_commit_some(struct builder *b, uint32_t earliest, uint32_t least, uint32_t *n);
 
 uint16_t builder_segment(struct builder *b, struct tsp_segment s);
 

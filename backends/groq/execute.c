@@ -638,18 +638,16 @@ static void set_x(struct groq_exec *x)
             }
 }
 
-/* Rows of a block from the memory of chip 0, in the hemisphere of the chip that computed it. */
+/* Rows of a block from the memory of chip 0. */
 static void get_block(struct groq_exec *x, uint32_t mi, uint32_t block, uint32_t all)
 {
-    const struct tsp *t = &x->p->tsp;
     const struct tsp_job *j =
         &x->p->jobs[x->p->matrices[mi].first_job + block * x->p->matrices[mi].groups];
     uint32_t rows = x->a->mats[mi]->rows, k, l, r;
-    uint32_t slice = j->hemisphere * (t->mem_slices / 2) + groq_result_slice(all);
+    const struct tsp_place *at = &x->p->results[all];
     for (k = 0; k < x->p->tokens && x->first + k < x->a->n_tokens; k++) {
         float *y = x->a->y[mi] + (uint64_t)(x->first + k) * x->a->y_stride[mi];
-        const uint8_t *from =
-            x->results + ((size_t)slice * x->words + all / 8 * x->p->tokens + k) * x->lanes;
+        const uint8_t *from = x->results + ((size_t)at->slice * x->words + at->addr + k) * x->lanes;
         size_t next = (size_t)x->words * x->lanes;
         for (l = 0; l < j->rows && (r = j->row + l) < rows; l++)
             y[r] =

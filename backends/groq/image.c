@@ -157,16 +157,17 @@ struct groq_map *groq_map_create(const struct tsp_program *p)
     struct groq_map *m = calloc(1, sizeof(*m));
     uint32_t i, k;
     if (m)
-        m->runs = malloc((p->addr_count + LEAST) * sizeof(*m->runs));
+        m->runs = malloc((p->place_count + LEAST) * sizeof(*m->runs));
     if (!m || !m->runs) {
         free(m);
         return NULL;
     }
     for (i = 0; i < p->job_count; i++) {
         const struct tsp_job *j = &p->jobs[i];
-        for (k = 0; k < groq_job_members(&p->matrices[j->matrix]); k++)
-            m->runs[m->count++] = (struct word_run){
-                key_of(j->chip, groq_job_slice(&p->tsp, p, j, k), p->addrs[j->addr + k]), i, k};
+        for (k = 0; k < j->members; k++) {
+            const struct tsp_place *at = &p->places[j->places + k];
+            m->runs[m->count++] = (struct word_run){key_of(j->chip, at->slice, at->addr), i, k};
+        }
     }
     qsort(m->runs, m->count, sizeof(*m->runs), compare);
     return m;

@@ -23,9 +23,18 @@ const uint8_t groq_gather_sets[3][16] = {
     {16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31},
     {16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 32, 33},
 };
-const uint8_t groq_gather_of_code_set[GROQ_CODE_SETS] = {1, 1, 0, 0, 0, 2};
 
-uint32_t groq_byte_slice(uint32_t set, uint32_t m)
+uint32_t groq_gather_set(const struct tsp_program *p, const struct tsp_job *j)
+{
+    static const uint8_t by_first[] = {1, 1, 0, 0, 0, 2}; /* by code set */
+    uint32_t first = p->places[j->places].slice % (p->tsp.mem_slices / 2), i;
+    for (i = 0; i < GROQ_CODE_SETS; i++)
+        if (groq_code_slices[i][0] == first)
+            return by_first[i];
+    return 0;
+}
+
+static uint32_t byte_slice(uint32_t set, uint32_t m)
 {
     return (set * 2 * GROQ_DECODED_WIDTH + m) % 42;
 }
@@ -35,13 +44,14 @@ uint32_t groq_job_members(const struct tsp_matrix *m)
     return m->packed ? 7 : m->halves * GROQ_DECODED_WIDTH;
 }
 
-uint32_t groq_job_slice(const struct tsp *t, const struct tsp_program *p, const struct tsp_job *j,
-                        uint32_t member)
+/* Slice of a member of a job: codes in the other hemisphere, int8 in its own. */
+static uint32_t job_slice(const struct tsp_program *p, const struct tsp_job *j, uint32_t set,
+                          uint32_t member)
 {
-    const struct tsp_matrix *m = &p->matrices[j->matrix];
-    uint32_t half = t->mem_slices / 2;
-    return m->packed ? (1u - j->hemisphere) * half + groq_code_slices[j->set][member]
-                     : j->hemisphere * half + groq_byte_slice(j->set, member);
+    uint32_t half = p->tsp.mem_slices / 2;
+    return p->matrices[j->matrix].packed
+               ? (1u - j->hemisphere) * half + groq_code_slices[set][member]
+               : j->hemisphere * half + byte_slice(set, member);
 }
 
 static uint32_t ceil_div(uint32_t a, uint32_t b)
@@ -90,14 +100,15 @@ uint32_t groq_product_tokens(const struct tsp *t, const struct groq_product *g)
 }
 
 /* Words of one job in its slices, taken from the cursors of the slices [chips][mem_slices]. */
-static void place_job(struct tsp_program *p, struct tsp_job *j, uint32_t *cursors)
+static void place_job(struct tsp_program *p, struct tsp_job *j, uint32_t set, uint32_t *cursors)
 {
-    uint32_t k, members = groq_job_members(&p->matrices[j->matrix]);
-    j->addr = p->addr_count;
-    for (k = 0; k < members; k++) {
-        uint32_t slice = groq_job_slice(&p->tsp, p, j, k);
+    uint32_t k;
+    j->members = groq_job_members(&p->matrices[j->matrix]);
+    j->places = p->place_count;
+    for (k = 0; k < j->members; k++) {
+        uint32_t slice = job_slice(p, j, set, k);
         uint32_t *c = &cursors[j->chip * p->tsp.mem_slices + slice];
-        p->addrs[p->addr_count++] = *c;
+        p->places[p->place_count++] = (struct tsp_place){slice, *c};
         *c += j->steps;
         p->slice_words = *c > p->slice_words ? *c : p->slice_words;
     }
@@ -110,6 +121,11 @@ static void place_matrix(struct tsp_program *p, uint32_t mi, uint32_t *block_bas
     const struct tsp *t = &p->tsp;
     uint32_t b, g, tiles = t->plane_size / 64;
     m->first_job = p->job_count;
+    for (b = 0; b < m->blocks; b++) {
+        uint32_t at = *block_base + b, hemi = 1 - at / p->chips % 2;
+        p->results[at].slice = hemi * (t->mem_slices / 2) + 4 * (at % 8);
+        p->results[at].addr = at / 8 * p->tokens;
+    }
     for (b = 0; b < m->blocks; b++)
         for (g = 0; g < m->groups; g++) {
             struct tsp_job *j = &p->jobs[p->job_count++];
@@ -122,8 +138,9 @@ static void place_matrix(struct tsp_program *p, uint32_t mi, uint32_t *block_bas
             j->group = g;
             j->lanes_tiles = (uint8_t)(m->tiles - g * tiles < tiles ? m->tiles - g * tiles : tiles);
             j->steps = (uint16_t)ceil_div(j->rows, m->packed ? 8 : GROQ_DECODED_WIDTH);
-            j->set = ordinals[2 * j->chip + j->hemisphere]++ % (m->packed ? GROQ_CODE_SETS : 7);
-            place_job(p, j, cursors);
+            place_job(p, j,
+                      ordinals[2 * j->chip + j->hemisphere]++ % (m->packed ? GROQ_CODE_SETS : 7),
+                      cursors);
         }
     m->job_count = p->job_count - m->first_job;
     *block_base += m->blocks;
@@ -149,10 +166,12 @@ enum q35_status groq_place_product(struct tsp_program *p, const struct tsp *t,
     }
     jobs = jobs < LEAST ? LEAST : jobs;
     p->jobs = calloc(jobs, sizeof(*p->jobs));
-    p->addrs = calloc((size_t)jobs * 2 * GROQ_DECODED_WIDTH, sizeof(*p->addrs));
+    p->places = calloc((size_t)jobs * 2 * GROQ_DECODED_WIDTH, sizeof(*p->places));
+    p->result_count = total_blocks(t, g, &groups);
+    p->results = calloc(p->result_count < LEAST ? LEAST : p->result_count, sizeof(*p->results));
     ordinals = calloc((size_t)p->chips * 2, sizeof(*ordinals));
     cursors = calloc((size_t)p->chips * t->mem_slices, sizeof(*cursors));
-    for (i = 0; p->jobs && p->addrs && ordinals && cursors && i < g->n_mats; i++)
+    for (i = 0; p->jobs && p->places && p->results && ordinals && cursors && i < g->n_mats; i++)
         place_matrix(p, i, &base, ordinals, cursors);
     free(ordinals);
     free(cursors);
@@ -167,6 +186,7 @@ void tsp_program_free(struct tsp_program *p)
 {
     free(p->instrs);
     free(p->jobs);
-    free(p->addrs);
+    free(p->places);
+    free(p->results);
     memset(p, 0, sizeof(*p));
 }

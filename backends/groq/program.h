@@ -124,8 +124,13 @@ struct tsp_job {
     uint16_t steps;                  /* issues: 8 rows each if packed, else `width` */
     uint32_t row, rows;
     uint32_t group;
-    uint32_t addr; /* first of its entries in program.addrs: word of each of its slices */
-    uint32_t set;  /* which slices: see schedule.h */
+    uint32_t places;  /* first of its entries in program.places */
+    uint32_t members; /* and how many: 7 bytes of codes, or rows and halves of int8 */
+};
+
+/* `steps` words from a word of a slice on. */
+struct tsp_place {
+    uint32_t slice, addr;
 };
 
 struct tsp_program {
@@ -140,8 +145,10 @@ struct tsp_program {
     uint32_t matrix_count;
     struct tsp_job *jobs;
     uint32_t job_count;
-    uint32_t *addrs; /* words of jobs in their slices */
-    uint32_t addr_count;
+    struct tsp_place *places; /* of jobs, `members` each */
+    uint32_t place_count;
+    struct tsp_place *results; /* [blocks of all matrices] four slices, `tokens` words each */
+    uint32_t result_count;
     uint32_t slice_words; /* words that the matrices take in the fullest slice */
     uint16_t seg_x, seg_token, seg_table;
 };

@@ -25,6 +25,9 @@ enum {
     S_BIAS = 24
 };
 
+/* A job is interrupted where something else needs its units, but not for fewer issues. */
+#define LEAST_STEPS 4u
+
 /* What one hemisphere of one chip is doing. */
 struct lane {
     uint32_t next_base;    /* of the next job's reads */
@@ -161,20 +164,21 @@ static void load_tables(struct sched *s, uint32_t mi, uint32_t chip, uint32_t he
 /* ---- one part of a job ---------------------------------------------------------------------- */
 
 /* Reads, the eighth code, look-ups; slot 0 is that of the raw codes. */
-static void decode(struct sched *s, const struct tsp_job *j, uint32_t part, uint32_t stride)
+static void decode(struct sched *s, const struct tsp_job *j, uint32_t part, uint32_t first,
+                   uint32_t stride)
 {
     const struct tsp_matrix *m = &s->p->matrices[j->matrix];
-    uint32_t hemi = j->hemisphere, k, h, n = j->steps, alu = 8 * hemi;
+    uint32_t hemi = j->hemisphere, k, h, n = j->steps - first, alu = 8 * hemi;
     int32_t vl = (int32_t)s->t->vxm_latency, ml = (int32_t)s->t->mem_latency;
     int32_t v = way_out(s, hemi, TSP_U_ALU, 0);
     uint16_t chain = (uint16_t)(2 * s->t->streams + alu), none = TSP_NO_STREAM;
-    const uint8_t *gather = groq_gather_sets[groq_gather_of_code_set[j->set]];
+    const uint8_t *gather = groq_gather_sets[groq_gather_set(s->p, j)];
 
     for (k = 0; k < 7; k++) {
-        uint32_t slice = groq_job_slice(s->t, s->p, j, k);
-        add_read(s, j->chip, slice, 0, way_out(s, hemi, TSP_U_READ, slice),
-                 outward(s, hemi, S_RAW + k), s->seg_weights[j->matrix], s->p->addrs[j->addr + k],
-                 1, n, stride);
+        const struct tsp_place *from = &s->p->places[j->places + k];
+        add_read(s, j->chip, from->slice, 0, way_out(s, hemi, TSP_U_READ, from->slice),
+                 outward(s, hemi, S_RAW + k), s->seg_weights[j->matrix], from->addr + first, 1, n,
+                 stride);
     }
     add_alu(s, j->chip, alu, TSP_AND, v, outward(s, hemi, 0), none, 0x80808080u, chain, n, stride);
     add_alu(s, j->chip, alu + 1, TSP_MUL, v + vl, chain, none, 0x00204081u, chain + 1, n, stride);
@@ -200,7 +204,7 @@ static void decode(struct sched *s, const struct tsp_job *j, uint32_t part, uint
             g.imm = 127;
             builder_add(&s->b, slot + way_out(s, hemi, TSP_U_READ, slice), g);
             l.in[0] = g.out;
-            l.addr = k;
+            l.addr = 8 * first + k;
             l.step = 8;
             l.imm = s->lanes[2 * j->chip + hemi].phases & 1;
             builder_add(&s->b, slot + ml + way_out(s, hemi, TSP_U_LOAD, plane * 16), l);
@@ -208,23 +212,23 @@ static void decode(struct sched *s, const struct tsp_job *j, uint32_t part, uint
 }
 
 /* Decoded weights: from the slices straight to the planes. */
-static void stream(struct sched *s, const struct tsp_job *j)
+static void stream(struct sched *s, const struct tsp_job *j, uint32_t first)
 {
     const struct tsp_matrix *m = &s->p->matrices[j->matrix];
-    uint32_t hemi = j->hemisphere, k, h;
+    uint32_t hemi = j->hemisphere, k, h, n = j->steps - first;
     for (h = 0; h < m->halves; h++)
         for (k = 0; k < GROQ_DECODED_WIDTH; k++) {
             uint32_t member = h * GROQ_DECODED_WIDTH + k;
-            uint32_t slice = groq_job_slice(s->t, s->p, j, member);
+            const struct tsp_place *from = &s->p->places[j->places + member];
             uint32_t plane = 2 * hemi + (m->halves == 2 ? h : j->group & 1);
-            struct tsp_instr l = instr(j->chip, TSP_U_LOAD, plane * 16 + k, TSP_LOAD, j->steps, 1);
+            struct tsp_instr l = instr(j->chip, TSP_U_LOAD, plane * 16 + k, TSP_LOAD, n, 1);
             if (k >= j->rows)
                 continue;
-            add_read(s, j->chip, slice, 0, way_out(s, hemi, TSP_U_READ, slice),
-                     outward(s, hemi, member), s->seg_weights[j->matrix],
-                     s->p->addrs[j->addr + member], 1, j->steps, 1);
+            add_read(s, j->chip, from->slice, 0, way_out(s, hemi, TSP_U_READ, from->slice),
+                     outward(s, hemi, member), s->seg_weights[j->matrix], from->addr + first, 1, n,
+                     1);
             l.in[0] = outward(s, hemi, member);
-            l.addr = k;
+            l.addr = GROQ_DECODED_WIDTH * first + k;
             l.step = GROQ_DECODED_WIDTH;
             l.imm = s->lanes[2 * j->chip + hemi].phases & 1;
             builder_add(&s->b, way_out(s, hemi, TSP_U_LOAD, plane * 16), l);
@@ -278,18 +282,21 @@ static void part_of_job(struct sched *s, const struct tsp_job *j, uint32_t part)
 {
     const struct tsp_matrix *m = &s->p->matrices[j->matrix];
     struct lane *l = &s->lanes[2 * j->chip + j->hemisphere];
-    uint32_t stride = m->packed ? s->t->lanes / s->t->gather_lanes : 1, base, at = l->next_base;
+    uint32_t stride = m->packed ? s->t->lanes / s->t->gather_lanes : 1, base;
+    uint32_t at = l->next_base, step, n;
     int32_t mxm = way_out(s, j->hemisphere, TSP_U_LOAD, j->hemisphere * 32u);
     uint32_t lag = (uint32_t)mxm + (m->packed ? s->t->mem_latency : 0);
     /* Loads begin `lag` after the base: not before the buffer has been taken over. */
     if (l->phases >= 2 && l->installed[l->phases & 1] > at + lag)
         at = l->installed[l->phases & 1] - lag;
-    if (m->packed)
-        decode(s, j, part, stride);
-    else
-        stream(s, j);
-    base = builder_commit(&s->b, at);
-    l->next_base = base + j->steps * stride;
+    for (step = 0; step < j->steps && !s->b.failed; step += n) {
+        if (m->packed)
+            decode(s, j, part, step, stride);
+        else
+            stream(s, j, step);
+        base = builder_commit_some(&s->b, at, LEAST_STEPS, &n);
+        at = l->next_base = base + n * stride;
+    }
     install(s, j, part, l->next_base + lag + (m->packed ? 4 * s->t->vxm_latency : 0));
     l->phases++;
 }
@@ -379,9 +386,9 @@ static uint32_t result(struct sched *s, const struct tsp_job *j, uint32_t block)
     }
     slot = at - way_out(s, hemi, TSP_U_ALU, 0);
     for (k = 0; k < 4; k++) {
-        uint32_t slice = hemi * half_of(s) + groq_result_slice(block) + k;
+        uint32_t slice = s->p->results[block].slice + k;
         add_write(s, j->chip, slice, slot, way_out(s, hemi, TSP_U_WRITE, slice),
-                  (uint16_t)(out + k), s->seg_result, block / 8 * n, n, 1);
+                  (uint16_t)(out + k), s->seg_result, s->p->results[block].addr, n, 1);
     }
     base = builder_commit(&s->b, l->dotted + s->t->mxm_latency);
     l->sums[l->blocks & 1] = base + (uint32_t)way_in(s, hemi, TSP_U_EMIT, 2 * hemi) + n;
@@ -393,9 +400,10 @@ static void exchange(struct sched *s, const struct tsp_job *j, uint32_t block, u
 {
     uint32_t k, c, n = s->p->tokens, gap = s->t->link_vector_cycles, at = ready;
     for (k = 0; k < 4 && s->p->chips > 1; k++) {
-        uint32_t slice = j->hemisphere * half_of(s) + groq_result_slice(block) + k;
+        uint32_t slice = s->p->results[block].slice + k;
         add_read(s, j->chip, slice, 0, builder_way(s->t, DIR_WEST, TSP_U_READ, slice),
-                 (uint16_t)(s->t->streams + S_LINK), s->seg_result, block / 8 * n, 1, n, gap);
+                 (uint16_t)(s->t->streams + S_LINK), s->seg_result, s->p->results[block].addr, 1, n,
+                 gap);
         for (c = 0; c < s->p->chips; c++) {
             uint32_t to = c < j->chip ? c : c - 1, from = j->chip < c ? j->chip : j->chip - 1u;
             struct tsp_instr tx = instr(j->chip, TSP_U_SEND, to, TSP_SEND, n, gap);
@@ -410,7 +418,7 @@ static void exchange(struct sched *s, const struct tsp_job *j, uint32_t block, u
             builder_add(&s->b, got, rx);
             add_write(s, c, slice, got + 1 - builder_way(s->t, DIR_EAST, TSP_U_RECEIVE, from),
                       builder_way(s->t, DIR_EAST, TSP_U_WRITE, slice), rx.out, s->seg_result,
-                      block / 8 * n, n, gap);
+                      s->p->results[block].addr, n, gap);
         }
         at = builder_commit(&s->b, at) + gap;
     }

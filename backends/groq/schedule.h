@@ -81,22 +81,13 @@ void groq_program_sort(struct tsp_program *p);
 #define GROQ_DECODED_WIDTH 15u
 extern const uint8_t groq_code_slices[GROQ_CODE_SETS][7];
 extern const uint8_t groq_gather_sets[3][16];
-extern const uint8_t groq_gather_of_code_set[GROQ_CODE_SETS];
-/* Slices of member m of a job with decoded weights. */
-uint32_t groq_byte_slice(uint32_t set, uint32_t m);
+/* Which of them looks up the codes of a job. */
+uint32_t groq_gather_set(const struct tsp_program *p, const struct tsp_job *j);
 enum {
     GROQ_STORE_SLICE = 34, /* .. 37: A0, A1, B0, B1; row scales, biases */
     GROQ_TOKEN_SLICE = 38, /* .. 41: token scales */
     GROQ_X_SLICE = 42      /* and 43: activations */
 };
-/* Results of a block lie in four slices from here on. */
-static inline uint32_t groq_result_slice(uint32_t block)
-{
-    return 4 * (block % 8);
-}
-/* Which slices of a job: for packed ones in the other hemisphere, else in its own. */
-uint32_t groq_job_slice(const struct tsp *t, const struct tsp_program *p, const struct tsp_job *j,
-                        uint32_t member);
 uint32_t groq_job_members(const struct tsp_matrix *m);
 
 #endif
