@@ -93,7 +93,7 @@ static bool take(struct busy *r, uint32_t from, uint32_t n, uint32_t stride)
 {
     uint32_t i, need = (from + (n - 1) * stride) / 64 + 1;
     if (need > r->words) {
-        uint32_t words = 32;
+        uint32_t words = 160; /* not of the sizes that allocators keep */
         uint64_t *bits;
         while (words < need)
             words *= 2;
@@ -114,7 +114,7 @@ static bool take(struct busy *r, uint32_t from, uint32_t n, uint32_t stride)
 /* What one instruction occupies, one after the other: *r and its first busy cycle. */
 struct claims {
     struct busy *r[8];
-    uint32_t from[8];
+    uint32_t from[8], n[8], stride[8];
     uint32_t count;
 };
 
@@ -137,9 +137,11 @@ static uint32_t out_width(const struct tsp_instr *i, uint32_t streams)
     }
 }
 
-static void claim(struct claims *c, struct busy *r, uint32_t from)
+static void claim(struct claims *c, struct busy *r, uint32_t from, const struct tsp_instr *i)
 {
     c->r[c->count] = r;
+    c->n[c->count] = i->n;
+    c->stride[c->count] = i->stride;
     c->from[c->count++] = from;
 }
 
@@ -149,19 +151,23 @@ static void claims_of(struct builder *b, const struct tsp_instr *i, uint32_t cyc
     struct busy *all = b->busy + (size_t)i->chip * b->per_chip;
     uint32_t k, width = out_width(i, b->t.streams);
     c->count = 0;
-    claim(c, &all[b->first[i->kind] + i->unit], cycle);
+    claim(c, &all[b->first[i->kind] + i->unit], cycle, i);
+    if (i->op == TSP_SEND) { /* a link is busy until the vector has left */
+        c->n[0] = (i->n - 1u) * i->stride + b->t.link_vector_cycles;
+        c->stride[0] = 1;
+    }
     if (i->kind == TSP_U_READ || i->kind == TSP_U_WRITE) {
         const struct tsp_segment *s = &b->p->segments[i->segment];
         uint32_t bank = (s->base + i->addr) / (b->t.slice_words / 2);
         for (k = 0; k < 2; k++)
             if (!s->placed || k == bank)
-                claim(c, &all[b->first_bank + 2 * i->unit + k], cycle);
+                claim(c, &all[b->first_bank + 2 * i->unit + k], cycle, i);
     }
     for (k = 0; k < width; k++) {
         uint32_t dir = i->out >= b->t.streams;
         int32_t way = builder_way(&b->t, dir, i->kind, i->unit);
         claim(c, &all[b->first_stream + i->out + k],
-              (uint32_t)((int32_t)(cycle + tsp_latency(&b->t, i->op)) - way + SLOT_OFFSET));
+              (uint32_t)((int32_t)(cycle + tsp_latency(&b->t, i->op)) - way + SLOT_OFFSET), i);
     }
 }
 
@@ -186,9 +192,9 @@ static uint32_t fits(struct builder *b, uint32_t base)
             return 0;
         claims_of(b, g, base + (uint32_t)b->at[i], &c);
         for (k = 0; k < c.count; k++) {
-            uint32_t free = free_for(c.r[k], c.from[k], g->n, g->stride);
-            if (free < g->n)
-                n = free < n ? free : n;
+            uint32_t free = free_for(c.r[k], c.from[k], c.n[k], c.stride[k]);
+            if (free < c.n[k])
+                n = c.n[k] != g->n ? 0 : free < n ? free : n;
         }
     }
     return n;
@@ -221,7 +227,8 @@ static void commit(struct builder *b, uint32_t base)
         g->cycle = base + (uint32_t)b->at[i];
         claims_of(b, g, g->cycle, &c);
         for (k = 0; k < c.count; k++)
-            if (!take(c.r[k], c.from[k], g->n, g->stride))
+            if (free_for(c.r[k], c.from[k], c.n[k], c.stride[k]) < c.n[k] || /* of this group */
+                !take(c.r[k], c.from[k], c.n[k], c.stride[k]))
                 b->failed = true;
         if (!append(b, g))
             b->failed = true;

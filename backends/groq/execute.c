@@ -129,7 +129,7 @@ static bool prepare(struct groq_exec *x, const struct tsp_program *p,
         x->tables = calloc((size_t)p->chips * t->mem_slices, 256);
         x->results = calloc((size_t)p->chips * t->mem_slices * words, lanes);
         x->x = calloc(2 * x_words, lanes);
-        x->constant = calloc(1, lanes);
+        x->constant = calloc(1, 2048); /* lanes are at most 1024 */
         if (!make_planes(x, t) || !x->streams || !x->tables || !x->results || !x->x ||
             !x->constant) {
             release(x);
@@ -330,7 +330,7 @@ static const uint8_t *word(struct groq_exec *x, const struct tsp_instr *i, uint3
         return t < 2 ? x->x + ((uint64_t)t * x->made[1] + addr) * x->lanes : NULL;
     case TSP_SEG_SCALE:
     case TSP_SEG_BIAS:
-        t = local - GROQ_STORE_SLICE;
+        t = local - (s->kind == TSP_SEG_SCALE ? GROQ_STORE_SLICE : GROQ_BIAS_SLICE);
         if (t < 4)
             row_bytes(x, s->matrix, addr, t, s->kind == TSP_SEG_SCALE ? m->scales : m->bias);
         return t < 4 ? x->constant : NULL;

@@ -10,7 +10,7 @@
 #include "schedule.h"
 
 /* Arrays are made for so many jobs at least: few small sizes, which allocators would keep. */
-#define LEAST 40u
+#define LEAST 160u
 
 /* 42 of 44 slices hold codes. Slices 14, 15, 30, 31 look tables up too, so the last set needs a
  * gather set of its own: no slice reads a code and a table at once. */

@@ -25,6 +25,11 @@ enum {
     S_BIAS = 24
 };
 
+/* Tokens of a program that go together. */
+struct span {
+    uint32_t first, n;
+};
+
 /* A job is interrupted where something else needs its units, but not for fewer issues. */
 #define LEAST_STEPS 4u
 
@@ -305,15 +310,15 @@ static void part_of_job(struct sched *s, const struct tsp_job *j, uint32_t part)
 
 /* EMIT of a plane's sums so that they are on slot `slot` at the VXM's side; B passes the SXM. */
 static void add_sums(struct sched *s, const struct tsp_job *j, uint32_t plane, uint32_t part,
-                     uint32_t id)
+                     uint32_t id, const struct span *tokens)
 {
     const struct lane *l = &s->lanes[2 * j->chip + j->hemisphere];
-    uint32_t hemi = j->hemisphere, n = s->p->tokens, unit = 2 * hemi + plane;
+    uint32_t hemi = j->hemisphere, n = tokens->n, unit = 2 * hemi + plane;
     int32_t slot = part ? -(int32_t)s->t->sxm_latency : 0;
     struct tsp_instr e = instr(j->chip, TSP_U_EMIT, unit, TSP_EMIT, n, 1);
     struct tsp_instr r = instr(j->chip, TSP_U_SXM, 4 * hemi + plane, TSP_ROTATE, n, 1);
     e.out = inward(s, hemi, S_ACC + id);
-    e.addr = sums_of(s, l, part);
+    e.addr = sums_of(s, l, part) + tokens->first;
     builder_add(&s->b, slot + way_in(s, hemi, TSP_U_EMIT, unit) - 1, e);
     if (!part)
         return;
@@ -324,16 +329,17 @@ static void add_sums(struct sched *s, const struct tsp_job *j, uint32_t plane, u
 
 /* Four bytes of an f32 operand, to be at the VXM `late` cycles after slot 0. */
 static void add_f32(struct sched *s, const struct tsp_job *j, uint32_t slice, uint32_t id,
-                    uint16_t segment, uint32_t addr, uint32_t step, int32_t late)
+                    uint16_t segment, uint32_t addr, uint32_t step, uint32_t n, int32_t late)
 {
     uint32_t k, hemi = j->hemisphere, base = hemi * half_of(s) + slice;
     for (k = 0; k < 4; k++)
         add_read(s, j->chip, base + k, late, way_in(s, hemi, TSP_U_READ, base + k),
-                 inward(s, hemi, id + k), segment, addr, step, s->p->tokens, 1);
+                 inward(s, hemi, id + k), segment, addr, step, n, 1);
 }
 
 /* Adds up the sums; returns the stream or chain that has them, and moves *at. */
-static uint16_t add_up(struct sched *s, const struct tsp_job *j, int32_t *at)
+static uint16_t add_up(struct sched *s, const struct tsp_job *j, const struct span *tokens,
+                       int32_t *at)
 {
     const struct tsp_matrix *m = &s->p->matrices[j->matrix];
     uint32_t planes = m->halves == 2 || m->groups > 1 ? 2 : 1, part, alu = 8u * j->hemisphere;
@@ -341,35 +347,51 @@ static uint16_t add_up(struct sched *s, const struct tsp_job *j, int32_t *at)
     for (part = 0; part < m->parts; part++) {
         uint32_t k;
         for (k = 0; k < planes; k++)
-            add_sums(s, j, k, part, 8 * part + 4 * k);
+            add_sums(s, j, k, part, 8 * part + 4 * k, tokens);
         in[part] = inward(s, j->hemisphere, S_ACC + 8 * part);
         if (planes == 2) {
             add_alu(s, j->chip, alu + part, TSP_ADD, *at, in[part], (uint16_t)(in[part] + 4), 0,
-                    (uint16_t)(chain + part), s->p->tokens, 1);
+                    (uint16_t)(chain + part), tokens->n, 1);
             in[part] = (uint16_t)(chain + part);
         }
     }
     *at += planes == 2 ? (int32_t)s->t->vxm_latency : 0;
     if (m->parts == 1)
         return in[0];
-    add_alu(s, j->chip, alu + 2, TSP_ADD, *at, in[0], in[1], 0, (uint16_t)(chain + 2), s->p->tokens,
+    add_alu(s, j->chip, alu + 2, TSP_ADD, *at, in[0], in[1], 0, (uint16_t)(chain + 2), tokens->n,
             1);
     *at += (int32_t)s->t->vxm_latency;
     return (uint16_t)(chain + 2);
 }
 
+/* Four bytes of a result, from the ALUs to memory; `at` as the ALUs count. */
+static int32_t add_result(struct sched *s, uint32_t chip, uint32_t hemi, uint32_t block, int32_t at,
+                          const struct span *tokens)
+{
+    int32_t slot = at - way_out(s, hemi, TSP_U_ALU, 0);
+    uint32_t k;
+    for (k = 0; k < 4; k++) {
+        uint32_t slice = s->p->results[block].slice + k;
+        add_write(s, chip, slice, slot, way_out(s, hemi, TSP_U_WRITE, slice),
+                  outward(s, hemi, S_RESULT + k), s->seg_result,
+                  s->p->results[block].addr + tokens->first, tokens->n, 1);
+    }
+    return slot;
+}
+
 /* y = float(sum) * (row scale * token scale) [+ bias], written to memory. Returns when. */
-static uint32_t result(struct sched *s, const struct tsp_job *j, uint32_t block)
+static uint32_t result_of(struct sched *s, const struct tsp_job *j, uint32_t block,
+                          const struct span *tokens, uint32_t earliest)
 {
     const struct tsp_matrix *m = &s->p->matrices[j->matrix];
     struct lane *l = &s->lanes[2 * j->chip + j->hemisphere];
-    uint32_t hemi = j->hemisphere, n = s->p->tokens, alu = 8 * hemi, k, base;
+    uint32_t hemi = j->hemisphere, n = tokens->n, alu = 8 * hemi, base;
+    uint32_t own = j->row / s->t->plane_size;
     int32_t v = way_in(s, hemi, TSP_U_ALU, 0), at = v, vl = (int32_t)s->t->vxm_latency, slot;
-    uint16_t chain = (uint16_t)(2 * s->t->streams + alu), sum = add_up(s, j, &at);
+    uint16_t chain = (uint16_t)(2 * s->t->streams + alu), sum = add_up(s, j, tokens, &at);
     uint16_t out = outward(s, hemi, S_RESULT), none = TSP_NO_STREAM;
-    add_f32(s, j, GROQ_STORE_SLICE, S_SCALE, s->seg_scale[j->matrix], j->row / s->t->plane_size, 0,
-            at - v);
-    add_f32(s, j, GROQ_TOKEN_SLICE, S_TOKEN, s->p->seg_token, 0, 1, at - v);
+    add_f32(s, j, GROQ_STORE_SLICE, S_SCALE, s->seg_scale[j->matrix], own, 0, n, at - v);
+    add_f32(s, j, GROQ_TOKEN_SLICE, S_TOKEN, s->p->seg_token, tokens->first, 1, n, at - v);
     add_alu(s, j->chip, alu + 3, TSP_FLOAT, at, sum, none, 0, (uint16_t)(chain + 3), n, 1);
     add_alu(s, j->chip, alu + 4, TSP_FMUL, at, inward(s, hemi, S_SCALE), inward(s, hemi, S_TOKEN),
             0, (uint16_t)(chain + 4), n, 1);
@@ -378,21 +400,32 @@ static uint32_t result(struct sched *s, const struct tsp_job *j, uint32_t block)
             m->bias ? (uint16_t)(chain + 5) : out, n, 1);
     at += vl;
     if (m->bias) {
-        add_f32(s, j, GROQ_STORE_SLICE, S_BIAS, s->seg_bias[j->matrix], j->row / s->t->plane_size,
-                0, at - v);
+        add_f32(s, j, GROQ_BIAS_SLICE, S_BIAS, s->seg_bias[j->matrix], own, 0, n, at - v);
         add_alu(s, j->chip, alu + 6, TSP_FADD, at, (uint16_t)(chain + 5), inward(s, hemi, S_BIAS),
                 0, out, n, 1);
         at += vl;
     }
-    slot = at - way_out(s, hemi, TSP_U_ALU, 0);
-    for (k = 0; k < 4; k++) {
-        uint32_t slice = s->p->results[block].slice + k;
-        add_write(s, j->chip, slice, slot, way_out(s, hemi, TSP_U_WRITE, slice),
-                  (uint16_t)(out + k), s->seg_result, s->p->results[block].addr, n, 1);
-    }
-    base = builder_commit(&s->b, l->dotted + s->t->mxm_latency);
+    slot = add_result(s, j->chip, hemi, block, at, tokens);
+    base = builder_commit(&s->b, earliest);
     l->sums[l->blocks & 1] = base + (uint32_t)way_in(s, hemi, TSP_U_EMIT, 2 * hemi) + n;
     return base + (uint32_t)(slot + way_out(s, hemi, TSP_U_WRITE, hemi * half_of(s) + 43)) + n;
+}
+
+/* A plane emits one vector a cycle and those of B come sxm_latency earlier, so of two parts no more
+ * than that at once. */
+static uint32_t result(struct sched *s, const struct tsp_job *j, uint32_t block)
+{
+    const struct tsp_matrix *m = &s->p->matrices[j->matrix];
+    uint32_t n = s->p->tokens, most = m->parts == 2 ? s->t->sxm_latency : n, ready = 0;
+    struct span tokens = {0, most < n ? most : n};
+    /* The first sum of B is emitted sxm_latency + 1 before the base. */
+    uint32_t at = s->lanes[2 * j->chip + j->hemisphere].dotted - n + s->t->mxm_latency +
+                  s->t->sxm_latency + 1;
+    for (; tokens.first < n && !s->b.failed; tokens.first += tokens.n) {
+        tokens.n = n - tokens.first < most ? n - tokens.first : most;
+        ready = result_of(s, j, block, &tokens, at + tokens.first);
+    }
+    return ready;
 }
 
 /* Every other chip of the layer gets the block: one link each, byte after byte. */

@@ -33,14 +33,13 @@ struct area {
 };
 
 static void read4(struct builder *b, uint32_t chip, const struct area *a, uint32_t stream,
-                  int32_t slot, const struct groq_pass *p, uint32_t from, uint32_t n)
+                  int32_t slot, const struct groq_pass *p, uint32_t n)
 {
     uint32_t k;
     for (k = 0; k < 4; k++) {
         struct tsp_instr i = instr(chip, TSP_U_READ, a->slice + k, TSP_READ, n, p->stride);
         i.out = (uint16_t)(b->t.streams + stream + k); /* inwards of E: west */
         i.segment = a->segment;
-        i.addr = from;
         i.step = 1;
         builder_add(
             b, slot + builder_way(&b->t, DIR_WEST, TSP_U_READ, i.unit) - (int32_t)b->t.mem_latency,
@@ -51,7 +50,7 @@ static void read4(struct builder *b, uint32_t chip, const struct area *a, uint32
 /* Slot 0: of the operands at the VXM. A permuted operand goes out to the SXM first and back. */
 static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p,
                      const struct area *in, const struct area *second, const struct area *out,
-                     uint32_t from, uint32_t n)
+                     uint32_t n)
 {
     const struct tsp *t = &b->t;
     uint16_t chain = (uint16_t)(2 * t->streams);
@@ -63,7 +62,6 @@ static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p
             struct tsp_instr r = instr(chip, TSP_U_READ, in->slice + k, TSP_READ, n, p->stride);
             r.out = (uint16_t)(S_IN + k);
             r.segment = in->segment;
-            r.addr = from;
             r.step = 1;
             builder_add(b,
                         back - builder_way(t, DIR_EAST, TSP_U_SXM, 4) +
@@ -76,10 +74,10 @@ static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p
         s.imm = 4;
         builder_add(b, back, s);
     } else {
-        read4(b, chip, in, S_IN, 0, p, from, n);
+        read4(b, chip, in, S_IN, 0, p, n);
     }
     if (p->operands > 1)
-        read4(b, chip, second, S_SECOND, 0, p, from, n);
+        read4(b, chip, second, S_SECOND, 0, p, n);
     for (k = 0; k < p->ops; k++) {
         struct tsp_instr i = instr(chip, TSP_U_ALU, k, TSP_WORK, n, p->stride);
         i.in[0] = k ? (uint16_t)(chain + k - 1) : (uint16_t)(t->streams + S_IN);
@@ -93,7 +91,6 @@ static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p
         struct tsp_instr w = instr(chip, TSP_U_WRITE, out->slice + k, TSP_WRITE, n, p->stride);
         w.in[0] = (uint16_t)(S_OUT + k);
         w.segment = out->segment;
-        w.addr = from;
         w.step = 1;
         builder_add(b, slot + builder_way(t, DIR_EAST, TSP_U_WRITE, w.unit), w);
     }
@@ -124,26 +121,29 @@ static enum q35_status done(struct builder *b, struct q35_error *err)
     return q35_soft_fail(err, Q35_E_NOMEM, "no memory for a schedule, or one that fits nowhere");
 }
 
-/* Each pass begins when the one before has been written. */
+/* Each pass begins when the one before has been written, and works on what that wrote unless it is
+ * about more. Beyond the words of a bank memory is used again. */
 static void add_passes(struct builder *b, const struct groq_work *w)
 {
     const struct tsp *t = &b->t;
-    uint32_t i, c, half = t->mem_slices / 2, most = t->slice_words / 2;
+    uint32_t i, c, half = t->mem_slices / 2, most = t->slice_words / 2, have = UINT32_MAX;
     const struct tsp_segment input = {TSP_SEG_INPUT, 1, 0, 0, most};
     struct area in = {builder_segment(b, input), half}, first = {in.segment, half + 36};
     for (i = 0; i < w->count && !b->failed; i++) {
         const struct groq_pass *p = &w->passes[i];
-        const struct tsp_segment temp = {TSP_SEG_TEMP, 1, 0, (i & 1) ? 0 : most, most};
+        const struct tsp_segment temp = {TSP_SEG_TEMP, 1, 0, (i & 1) ? 0 : most,
+                                         p->vectors < most ? p->vectors : most};
         uint32_t ready = b->p->cycles + 64, from, n;
         struct area out = {builder_segment(b, temp), half + PASS_SLICES * (1 + i % 8)};
         for (from = 0; from < p->vectors; from += n) {
             n = p->vectors - from < most ? p->vectors - from : most;
             for (c = 0; c < w->chips; c++) {
-                add_pass(b, c, p, &in, &first, &out, 0, n);
+                add_pass(b, c, p, p->vectors <= have ? &in : &first, &first, &out, n);
                 builder_commit(b, ready);
             }
         }
         in = out;
+        have = p->vectors;
     }
 }
 
@@ -164,8 +164,8 @@ enum q35_status groq_schedule_handover(struct tsp_program *p, const struct tsp *
                                        struct q35_error *err)
 {
     const struct tsp_segment from = {TSP_SEG_INPUT, 1, 0, 0, t->slice_words / 2};
-    const struct tsp_segment to = {TSP_SEG_TEMP, 1, 0, 0, t->slice_words / 2};
     uint32_t gap = t->link_vector_cycles, at, n, most = t->slice_words / 2;
+    const struct tsp_segment to = {TSP_SEG_TEMP, 1, 0, most, vectors < most ? vectors : most};
     uint16_t seg_from, seg_to;
     struct builder b;
     memset(p, 0, sizeof(*p));
