@@ -9,7 +9,7 @@
 #include "check_impl.h"
 
 /* Where things lie before the start: slices counted from the VXM, as program.h's segments say. */
-enum { BIAS_AT = 28, STORE_AT = 36, TOKEN_AT = 32, X_AT = 42, TABLE_WORDS = 128 };
+enum { BIAS_AT = 28, SCALE_AT = 36, TOKEN_AT = 32, X_AT = 42, TABLE_WORDS = 128 };
 
 /* ---- streams ----------------------------------------------------------------------------------
  */
@@ -183,9 +183,10 @@ static bool read_given(struct checker *c, const struct tsp_instr *i, struct fact
     uint32_t local = i->unit % (c->t->mem_slices / 2), groups = c->p->matrices[0].groups;
     uint32_t first = s->kind == TSP_SEG_X       ? X_AT
                      : s->kind == TSP_SEG_TOKEN ? TOKEN_AT
+                     : s->kind == TSP_SEG_STORE ? X_AT
                      : s->kind == TSP_SEG_BIAS  ? BIAS_AT
-                                                : STORE_AT;
-    uint32_t slices = s->kind == TSP_SEG_X ? 2 : 4;
+                                                : SCALE_AT;
+    uint32_t slices = s->kind == TSP_SEG_X || s->kind == TSP_SEG_STORE ? 2 : 4;
     bool once = s->kind == TSP_SEG_SCALE || s->kind == TSP_SEG_BIAS;
     if (local < first || local >= first + slices ||
         (i->n > 1 && i->step != (once                   ? 0
@@ -198,9 +199,11 @@ static bool read_given(struct checker *c, const struct tsp_instr *i, struct fact
     switch (s->kind) {
     case TSP_SEG_STORE:
         f->kind = F_STORED;
-        f->a = (uint8_t)(local / 2);
-        f->b = (uint8_t)(local % 2);
-        return true;
+        f->a = (uint8_t)(i->addr / TABLE_WORDS);
+        f->b = (uint8_t)local;
+        f->step = i->addr % TABLE_WORDS;
+        return f->step + i->n <= TABLE_WORDS ||
+               check_fail(c, TSP_BAD_ADDRESS, "beyond a table at word %u", i->addr);
     case TSP_SEG_X:
         f->kind = F_X;
         f->a = (uint8_t)local;

@@ -73,8 +73,7 @@ static bool keep(struct checker *c, const struct stretch *s, uint32_t n)
         c->word_jobs[i] = s[i].job << 5 | s[i].member;
     }
     c->word_count = n;
-    if (most > c->p->slice_words ||
-        c->p->slice_words + 128 * c->p->matrix_count + 256 > c->t->slice_words)
+    if (most > c->p->slice_words || c->p->slice_words + 256 > c->t->slice_words)
         return check_fail(c, TSP_MEMORY_FULL, "%u words of weights, %u a slice", most,
                           c->t->slice_words);
     return true;

@@ -83,7 +83,7 @@ void groq_exec_destroy(struct groq_exec *x)
 static bool make_planes(struct groq_exec *x, const struct tsp *t)
 {
     uint32_t i, k;
-    x->planes = calloc(x->plane_count, sizeof(*x->planes));
+    x->planes = calloc(x->plane_count + 64, sizeof(*x->planes));
     for (i = 0; x->planes && i < x->plane_count; i++) {
         for (k = 0; k < 3; k++)
             if (!(x->planes[i].weights[k] = calloc(t->plane_size, x->lanes)))
@@ -319,18 +319,19 @@ static const uint8_t *word(struct groq_exec *x, const struct tsp_instr *i, uint3
         return NULL;
     switch (s->kind) {
     case TSP_SEG_STORE:
-        t = local - GROQ_STORE_SLICE;
+        t = local - GROQ_X_SLICE + 2 * (addr / 128);
+        addr %= 128;
         constant(x, t == 0   ? (uint32_t)m->tables->a0[addr]
                     : t == 1 ? (uint32_t)m->tables->a1[addr]
                     : t == 2 ? 8u * (m->tables->b[addr] >> 4)
                              : 8u * (m->tables->b[addr] & 15u));
-        return t < 4 ? x->constant : NULL;
+        return local >= GROQ_X_SLICE ? x->constant : NULL;
     case TSP_SEG_X:
         t = local - GROQ_X_SLICE;
         return t < 2 ? x->x + ((uint64_t)t * x->made[1] + addr) * x->lanes : NULL;
     case TSP_SEG_SCALE:
     case TSP_SEG_BIAS:
-        t = local - (s->kind == TSP_SEG_SCALE ? GROQ_STORE_SLICE : GROQ_BIAS_SLICE);
+        t = local - (s->kind == TSP_SEG_SCALE ? GROQ_SCALE_SLICE : GROQ_BIAS_SLICE);
         if (t < 4)
             row_bytes(x, s->matrix, addr, t, s->kind == TSP_SEG_SCALE ? m->scales : m->bias);
         return t < 4 ? x->constant : NULL;

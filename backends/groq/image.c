@@ -88,7 +88,7 @@ enum q35_status groq_image_create(struct groq_image **out, const struct tsp *t,
                              .tokens = 1,
                              .chips = 1,
                              .weights = weights};
-    struct groq_image *im = calloc(1, sizeof(*im));
+    struct groq_image *im = calloc(1, sizeof(*im) + 8 * LEAST);
     struct tsp_program p;
     uint64_t bytes = 0;
     uint32_t i;
@@ -154,7 +154,7 @@ static int compare(const void *a, const void *b)
 
 struct groq_map *groq_map_create(const struct tsp_program *p)
 {
-    struct groq_map *m = calloc(1, sizeof(*m));
+    struct groq_map *m = calloc(1, sizeof(*m) + 8 * LEAST);
     uint32_t i, k;
     if (m)
         m->runs = malloc((p->place_count + LEAST) * sizeof(*m->runs));

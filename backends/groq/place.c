@@ -11,6 +11,7 @@
 
 /* Arrays are made for so many jobs at least: few small sizes, which allocators would keep. */
 #define LEAST 160u
+#define MOST_CHIPS 16u /* node_chips */
 
 /* 42 of 44 slices hold codes. Slices 14, 15, 30, 31 look tables up too, so the last set needs a
  * gather set of its own: no slice reads a code and a table at once. */
@@ -149,7 +150,7 @@ static void place_matrix(struct tsp_program *p, uint32_t mi, uint32_t *block_bas
 enum q35_status groq_place_product(struct tsp_program *p, const struct tsp *t,
                                    const struct groq_product *g, struct q35_error *err)
 {
-    uint32_t i, jobs = 0, base = 0, groups, *ordinals, *cursors;
+    uint32_t i, jobs = 0, base = 0, groups, ordinals[2 * MOST_CHIPS] = {0}, *cursors;
     memset(p, 0, sizeof(*p));
     p->tsp = *t;
     p->chips = g->chips;
@@ -169,11 +170,9 @@ enum q35_status groq_place_product(struct tsp_program *p, const struct tsp *t,
     p->places = calloc((size_t)jobs * 2 * GROQ_DECODED_WIDTH, sizeof(*p->places));
     p->result_count = total_blocks(t, g, &groups);
     p->results = calloc(p->result_count < LEAST ? LEAST : p->result_count, sizeof(*p->results));
-    ordinals = calloc((size_t)p->chips * 2, sizeof(*ordinals));
-    cursors = calloc((size_t)p->chips * t->mem_slices, sizeof(*cursors));
-    for (i = 0; p->jobs && p->places && p->results && ordinals && cursors && i < g->n_mats; i++)
+    cursors = calloc((size_t)MOST_CHIPS * t->mem_slices, sizeof(*cursors));
+    for (i = 0; p->jobs && p->places && p->results && cursors && i < g->n_mats; i++)
         place_matrix(p, i, &base, ordinals, cursors);
-    free(ordinals);
     free(cursors);
     if (i < g->n_mats) {
         tsp_program_free(p);

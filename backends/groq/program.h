@@ -84,7 +84,8 @@ struct tsp_instr {
 enum tsp_segment_kind {
     TSP_SEG_CODES = 1, /* packed weights of a matrix, 7 vectors for 8 code vectors */
     TSP_SEG_BYTES,     /* decoded weights of a matrix */
-    TSP_SEG_STORE,     /* tables of a matrix, 128 words each: A0, A1, B0, B1 in four slices */
+    TSP_SEG_STORE,     /* tables of a matrix, 128 words each: A0 and B0 in one slice, A1 and B1 in
+                          another */
     TSP_SEG_TABLE,     /* the tables that are looked up */
     TSP_SEG_X,         /* int8 activations: word t * groups + g, first half, second half */
     TSP_SEG_SCALE,     /* row scales of a matrix: four bytes of word `block` in four slices */

@@ -48,7 +48,7 @@ struct sched {
     struct builder b;
     struct tsp_program *p;
     const struct tsp *t;
-    struct lane *lanes; /* [chips][2] */
+    struct lane lanes[2 * 16]; /* [chips][2] */
     uint16_t *seg_weights, *seg_store, *seg_scale, *seg_bias;
     uint32_t *block_base;
     uint16_t seg_result;
@@ -140,9 +140,9 @@ static void copy_tables(struct sched *s, uint32_t mi, uint32_t chip, uint32_t he
     uint32_t h, set, k, base = hemi * half_of(s), n = 128;
     uint64_t done = 0;
     for (h = 0; h < s->p->matrices[mi].halves; h++) {
-        uint32_t from = base + GROQ_STORE_SLICE + 2 * pass + h;
+        uint32_t from = base + GROQ_X_SLICE + h;
         add_read(s, chip, from, 0, way_in(s, hemi, TSP_U_READ, from), inward(s, hemi, S_TABLE + h),
-                 s->seg_store[mi], 0, 1, n, 1);
+                 s->seg_store[mi], 128 * pass, 1, n, 1);
         for (set = 0; set < 3; set++)
             for (k = 0; k < 8; k++) {
                 uint32_t local = groq_gather_sets[set][8 * h + k];
@@ -390,7 +390,7 @@ static uint32_t result_of(struct sched *s, const struct tsp_job *j, uint32_t blo
     int32_t v = way_in(s, hemi, TSP_U_ALU, 0), at = v, vl = (int32_t)s->t->vxm_latency, slot;
     uint16_t chain = (uint16_t)(2 * s->t->streams + alu), sum = add_up(s, j, tokens, &at);
     uint16_t out = outward(s, hemi, S_RESULT), none = TSP_NO_STREAM;
-    add_f32(s, j, GROQ_STORE_SLICE, S_SCALE, s->seg_scale[j->matrix], own, 0, n, at - v);
+    add_f32(s, j, GROQ_SCALE_SLICE, S_SCALE, s->seg_scale[j->matrix], own, 0, n, at - v);
     add_f32(s, j, GROQ_TOKEN_SLICE, S_TOKEN, s->p->seg_token, tokens->first, 1, n, at - v);
     add_alu(s, j->chip, alu + 3, TSP_FLOAT, at, sum, none, 0, (uint16_t)(chain + 3), n, 1);
     add_alu(s, j->chip, alu + 4, TSP_FMUL, at, inward(s, hemi, S_SCALE), inward(s, hemi, S_TOKEN),
@@ -528,7 +528,7 @@ static void segments(struct sched *s)
             builder_segment(&s->b, (struct tsp_segment){m->packed ? TSP_SEG_CODES : TSP_SEG_BYTES,
                                                         0, mi, 0, p->slice_words});
         s->seg_store[i] =
-            builder_segment(&s->b, (struct tsp_segment){TSP_SEG_STORE, 0, mi, 0, 128});
+            builder_segment(&s->b, (struct tsp_segment){TSP_SEG_STORE, 0, mi, 0, 256});
         s->seg_scale[i] = builder_segment(
             &s->b, (struct tsp_segment){TSP_SEG_SCALE, 1, mi, 256 + 2 * blocks, m->blocks});
         s->seg_bias[i] =
@@ -562,8 +562,7 @@ enum q35_status groq_schedule_product(struct tsp_program *p, const struct tsp *t
     s.seg_scale = segs[2];
     s.seg_bias = segs[3];
     s.block_base = bases;
-    s.lanes = calloc((size_t)g->chips * 2, sizeof(*s.lanes));
-    if (s.lanes && builder_init(&s.b, p)) {
+    if (builder_init(&s.b, p)) {
         segments(&s);
         for (i = 0; i < p->matrix_count && !s.b.failed; i++)
             schedule_matrix(&s, i);
@@ -571,7 +570,6 @@ enum q35_status groq_schedule_product(struct tsp_program *p, const struct tsp *t
         s.b.failed = true;
     }
     builder_fini(&s.b);
-    free(s.lanes);
     if (!s.b.failed) {
         groq_program_sort(p);
         return Q35_OK;

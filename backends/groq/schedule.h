@@ -84,10 +84,10 @@ extern const uint8_t groq_gather_sets[3][16];
 /* Which of them looks up the codes of a job. */
 uint32_t groq_gather_set(const struct tsp_program *p, const struct tsp_job *j);
 enum {
-    GROQ_STORE_SLICE = 36, /* .. 39: A0, A1, B0, B1; row scales */
+    GROQ_SCALE_SLICE = 36, /* .. 39: row scales */
     GROQ_BIAS_SLICE = 28,  /* .. 31 */
     GROQ_TOKEN_SLICE = 32, /* .. 35: token scales */
-    GROQ_X_SLICE = 42      /* and 43: activations */
+    GROQ_X_SLICE = 42      /* and 43: activations; tables A0 and A1, 128 words on B0 and B1 */
 };
 uint32_t groq_job_members(const struct tsp_matrix *m);
 
