@@ -73,6 +73,10 @@ struct groq_mode {
     enum q35_status (*seconds)(void *state, const struct q35_layer *layers, uint32_t count,
                                uint32_t stride, uint32_t n_tokens, uint32_t context, double *out,
                                struct q35_error *err);
+    /* May be NULL: q35/measure.h. [any] */
+    enum q35_status (*report)(void *state, const struct q35_layer *layers, uint32_t count,
+                              uint32_t stride, uint32_t n_tokens, uint32_t context, uint32_t json,
+                              char *text, uint64_t size, struct q35_error *err);
 };
 
 extern const struct groq_mode groq_mode_sim;

@@ -9,7 +9,7 @@
 #include "schedule.h"
 
 /* What the time of a layer depends on. Zeroed before it is filled: compared byte by byte. */
-struct groq_layer_key {
+struct groq_cost_key {
     uint32_t kind, d_model, n_heads, n_kv_heads, head_dim, d_ffn, vocab, window;
     uint32_t scheme[Q35_ROLE_COUNT]; /* of packed tensors, else 0 */
     uint32_t block[Q35_ROLE_COUNT];  /* of their rotation */
@@ -29,19 +29,19 @@ struct groq_step {
 
 struct groq_layer_time {
     struct groq_layer_time *next;
-    struct groq_layer_key key;
+    struct groq_cost_key key;
     uint64_t cycles;   /* of the steps together */
     uint64_t handover; /* cycles to pass the hidden states to the next layer's chips */
     uint32_t step_count;
     struct groq_step steps[GROQ_LAYER_STEPS];
 };
 
-enum q35_status groq_layer_key(struct groq_layer_key *key, const struct q35_layer *layer,
-                               uint32_t tokens, uint32_t context, uint32_t chips,
-                               enum groq_weights weights, struct q35_error *err);
+enum q35_status groq_cost_key(struct groq_cost_key *key, const struct q35_layer *layer,
+                              uint32_t tokens, uint32_t context, uint32_t chips,
+                              enum groq_weights weights, struct q35_error *err);
 /* Schedules and checks every step. INTERNAL, with the rule, if a schedule were not legal. */
 enum q35_status groq_layer_time(struct groq_layer_time *out, const struct tsp *t,
-                                const struct groq_layer_key *key, struct q35_error *err);
+                                const struct groq_cost_key *key, struct q35_error *err);
 
 /* Memory of a layer spread over `chips`, in words of every slice. */
 struct groq_layer_words {
@@ -50,7 +50,7 @@ struct groq_layer_words {
     uint64_t kv;      /* for kv_tokens */
 };
 enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp *t,
-                                 const struct groq_layer_key *key, uint64_t kv_tokens,
+                                 const struct groq_cost_key *key, uint64_t kv_tokens,
                                  struct q35_error *err);
 
 /* Layers over chips: each on `chips` adjacent ones, small ones together. */
@@ -58,6 +58,10 @@ struct groq_placement {
     uint32_t chips_per_layer; /* of decoder layers */
     uint32_t chips;           /* in use */
     uint64_t bytes;           /* of weights, with their padding */
+    uint32_t most_layers;     /* decoder layers that share the same chips */
+    uint32_t end_chips;       /* that compute HEAD */
+    bool spare;               /* it lies in what the decoder layers left over */
+    uint64_t host_bytes;      /* of the embedding, whose rows the host looks up */
 };
 /* CAPACITY, with the numbers, if they do not fit. per_layer 0: as few as each layer fits on. */
 enum q35_status groq_place_layers(struct groq_placement *out, const struct groq_config *c,

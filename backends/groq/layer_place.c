@@ -13,9 +13,9 @@ static const struct q35_tensor_desc *tensor(const struct q35_layer *l, uint32_t 
     return (const void *)((const uint8_t *)l->tensors + (size_t)i * l->tensor_stride);
 }
 
-enum q35_status groq_layer_key(struct groq_layer_key *key, const struct q35_layer *l,
-                               uint32_t tokens, uint32_t context, uint32_t chips,
-                               enum groq_weights weights, struct q35_error *err)
+enum q35_status groq_cost_key(struct groq_cost_key *key, const struct q35_layer *l, uint32_t tokens,
+                              uint32_t context, uint32_t chips, enum groq_weights weights,
+                              struct q35_error *err)
 {
     uint32_t i;
     memset(key, 0, sizeof(*key));
@@ -50,7 +50,7 @@ enum q35_status groq_layer_key(struct groq_layer_key *key, const struct q35_laye
     return Q35_OK;
 }
 
-static void shape_of(const struct groq_layer_key *k, uint32_t role, struct groq_shape *s)
+static void shape_of(const struct groq_cost_key *k, uint32_t role, struct groq_shape *s)
 {
     uint32_t q = k->n_heads * k->head_dim, kv = k->n_kv_heads * k->head_dim;
     static const uint8_t bias[Q35_ROLE_COUNT] = {[Q35_ROLE_Q] = Q35_ROLE_Q_BIAS,
@@ -82,7 +82,7 @@ static void shape_of(const struct groq_layer_key *k, uint32_t role, struct groq_
     }
 }
 
-uint32_t groq_layer_products(const struct groq_layer_key *k, struct groq_product out[8],
+uint32_t groq_layer_products(const struct groq_cost_key *k, struct groq_product out[8],
                              const char *names[8])
 {
     static const struct {
@@ -116,7 +116,7 @@ uint32_t groq_layer_products(const struct groq_layer_key *k, struct groq_product
 }
 
 enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp *t,
-                                 const struct groq_layer_key *k, uint64_t kv_tokens,
+                                 const struct groq_cost_key *k, uint64_t kv_tokens,
                                  struct q35_error *err)
 {
     struct groq_product products[8];
@@ -154,8 +154,8 @@ static enum q35_status fewest(const struct groq_config *c, const struct q35_laye
         from = to = c->chips_per_layer;
     *chips = 0;
     for (n = from; n <= to && !*chips; n++) {
-        struct groq_layer_key k;
-        enum q35_status st = groq_layer_key(&k, l, 1, 1, n, c->weights, err);
+        struct groq_cost_key k;
+        enum q35_status st = groq_cost_key(&k, l, 1, 1, n, c->weights, err);
         if (!st)
             st = groq_layer_words(w, &c->tsp, &k, kv_tokens, err);
         if (st)
@@ -184,20 +184,21 @@ static enum q35_status too_big(const struct groq_config *c, const struct q35_lay
     return Q35_E_CAPACITY;
 }
 
-/* One group of chips being filled. */
+/* One group of chips being filled; and what is left over in those that were. */
 struct group {
-    uint32_t chips;
+    uint32_t chips, layers;
     uint64_t words, work;
+    uint64_t spare; /* words, times chips */
 };
 
 /* Adjacent layers of one shape ask once. */
 struct asked {
-    struct groq_layer_key key;
+    struct groq_cost_key key;
     struct groq_layer_words words;
     uint32_t chips;
 };
 
-static bool ask_again(const struct asked *a, const struct groq_layer_key *k)
+static bool ask_again(const struct asked *a, const struct groq_cost_key *k)
 {
     return memcmp(&a->key, k, sizeof(*k)) != 0;
 }
@@ -209,27 +210,54 @@ static void place_one(struct groq_placement *out, struct group *g, const struct 
     uint64_t work = a->words.work > g->work ? a->words.work : g->work;
     if (g->chips != a->chips || g->words + own + work > t->slice_words) {
         out->chips += a->chips;
-        *g = (struct group){a->chips, 0, a->words.work};
+        *g = (struct group){a->chips, 0, 0, a->words.work,
+                            g->spare + g->chips * (t->slice_words - g->words - g->work)};
         work = a->words.work;
     }
     g->words += own;
     g->work = work;
+    g->layers++;
+    if (g->layers > out->most_layers && a->key.kind == Q35_LAYER_DECODER)
+        out->most_layers = g->layers;
     out->bytes += a->words.weights * t->lanes * t->mem_slices * a->chips;
 }
 
-enum q35_status groq_place_layers(struct groq_placement *out, const struct groq_config *c,
-                                  const struct q35_layer *layers, uint32_t count, uint32_t stride,
-                                  uint64_t kv_tokens, struct q35_error *err)
+/* EMBED and HEAD have no KV and are met once: without chips of their own their blocks of rows lie
+ * in what the decoder layers left over, a quarter of it given up to uneven parts. */
+static bool place_in_spare(struct groq_placement *out, struct group *g, const struct groq_config *c,
+                           const struct q35_layer *l, struct q35_error *err)
 {
-    struct group g = {0};
+    struct groq_layer_words w;
+    struct groq_cost_key k;
+    if (groq_cost_key(&k, l, 1, 1, 1, c->weights, err) ||
+        groq_layer_words(&w, &c->tsp, &k, 0, err) || w.weights + w.weights / 4 > g->spare)
+        return false;
+    g->spare -= w.weights + w.weights / 4;
+    out->bytes += w.weights * c->tsp.lanes * c->tsp.mem_slices;
+    return true;
+}
+
+/* Decoder layers first, then the ends of the model. */
+static enum q35_status place_pass(struct groq_placement *out, const struct groq_config *c,
+                                  const struct q35_layer *layers, uint32_t count, uint32_t stride,
+                                  uint64_t kv_tokens, struct group *g, bool ends,
+                                  struct q35_error *err)
+{
     struct asked a = {0};
-    uint32_t i, decoders = 0;
-    memset(out, 0, sizeof(*out));
+    uint32_t i;
     for (i = 0; i < count; i++) {
         const struct q35_layer *l = (const void *)((const uint8_t *)layers + (size_t)i * stride);
-        struct groq_layer_key k;
-        enum q35_status st = groq_layer_key(&k, l, 1, 1, 1, c->weights, err);
-        if (!st && (!i || ask_again(&a, &k))) {
+        struct groq_cost_key k;
+        enum q35_status st = groq_cost_key(&k, l, 1, 1, 1, c->weights, err);
+        if (st)
+            return st;
+        if (l->kind == Q35_LAYER_EMBED) { /* the host looks rows up */
+            out->host_bytes += ends ? tensor(l, 0)->bytes : 0;
+            continue;
+        }
+        if ((l->kind == Q35_LAYER_DECODER) == ends)
+            continue;
+        if (!a.chips || ask_again(&a, &k)) {
             a.key = k;
             st = fewest(c, l, kv_tokens, &a.chips, &a.words, err);
             if (!st && !a.chips)
@@ -237,21 +265,38 @@ enum q35_status groq_place_layers(struct groq_placement *out, const struct groq_
         }
         if (st)
             return st;
-        if (l->kind == Q35_LAYER_DECODER) {
-            decoders++;
-            out->chips_per_layer = a.chips > out->chips_per_layer ? a.chips : out->chips_per_layer;
+        if (!ends && a.chips > out->chips_per_layer)
+            out->chips_per_layer = a.chips;
+        if (ends && out->chips + a.chips > c->chips && place_in_spare(out, g, c, l, err)) {
+            out->spare = true;
+            out->end_chips = c->tsp.node_chips < c->chips ? c->tsp.node_chips : c->chips;
+            continue;
         }
-        place_one(out, &g, &a, &c->tsp);
+        if (ends && a.chips > out->end_chips)
+            out->end_chips = a.chips;
+        place_one(out, g, &a, &c->tsp);
     }
-    if (out->chips > c->chips)
-        return q35_soft_fail(err, Q35_E_CAPACITY,
-                             "%u layers (%u decoders on %u chip%s each) need %u chips of %.1f MB: "
-                             "%.1f MB of weights "
-                             "with their padding, and KV for %llu tokens; chips = %u has %.1f MB",
-                             count, decoders, out->chips_per_layer,
-                             out->chips_per_layer == 1 ? "" : "s", out->chips,
-                             1e-6 * (double)tsp_sram_bytes(&c->tsp), 1e-6 * (double)out->bytes,
-                             (unsigned long long)kv_tokens, c->chips,
-                             1e-6 * (double)tsp_sram_bytes(&c->tsp) * c->chips);
     return Q35_OK;
+}
+
+enum q35_status groq_place_layers(struct groq_placement *out, const struct groq_config *c,
+                                  const struct q35_layer *layers, uint32_t count, uint32_t stride,
+                                  uint64_t kv_tokens, struct q35_error *err)
+{
+    struct group g = {0};
+    enum q35_status st;
+    memset(out, 0, sizeof(*out));
+    st = place_pass(out, c, layers, count, stride, kv_tokens, &g, false, err);
+    if (!st)
+        st = place_pass(out, c, layers, count, stride, kv_tokens, &g, true, err);
+    if (!st && out->chips > c->chips)
+        return q35_soft_fail(
+            err, Q35_E_CAPACITY,
+            "%u layers, decoders on %u chip%s each, need %u chips of %.1f MB: %.1f MB of weights "
+            "with their padding, and KV for %llu tokens; chips = %u have %.1f MB",
+            count, out->chips_per_layer, out->chips_per_layer == 1 ? "" : "s", out->chips,
+            1e-6 * (double)tsp_sram_bytes(&c->tsp), 1e-6 * (double)out->bytes,
+            (unsigned long long)kv_tokens, c->chips,
+            1e-6 * (double)tsp_sram_bytes(&c->tsp) * c->chips);
+    return st;
 }

@@ -55,7 +55,7 @@ static void quantize(struct groq_work *w, const struct tsp *t, uint32_t cols, ui
     pass(w, "int8", v, 1, 2, 5, false);
 }
 
-static void attention(struct groq_work *w, const struct tsp *t, const struct groq_layer_key *k)
+static void attention(struct groq_work *w, const struct tsp *t, const struct groq_cost_key *k)
 {
     uint64_t pairs = (uint64_t)k->n_heads * k->context * k->tokens;
     uint64_t products = ceil_div(ceil_div(pairs * k->head_dim, t->lanes), (uint64_t)16 * k->chips);
@@ -141,7 +141,7 @@ static enum q35_status product(struct groq_layer_time *out, const struct tsp *t,
 
 /* `floats` values of each token, from each chip to the others; or on to the next layer. */
 static enum q35_status transfer(struct groq_layer_time *out, const struct tsp *t, const char *name,
-                                const struct groq_layer_key *k, uint32_t floats,
+                                const struct groq_cost_key *k, uint32_t floats,
                                 struct q35_error *err)
 {
     uint64_t vectors = 4 * (uint64_t)ceil_div(floats, (uint64_t)t->lanes * k->chips) * k->tokens;
@@ -150,11 +150,11 @@ static enum q35_status transfer(struct groq_layer_time *out, const struct tsp *t
     return st ? st : take(out, name, 1, &p, err);
 }
 
-uint32_t groq_layer_products(const struct groq_layer_key *k, struct groq_product out[8],
+uint32_t groq_layer_products(const struct groq_cost_key *k, struct groq_product out[8],
                              const char *names[8]);
 
 /* What goes before a product: the quantization of its input, and what makes that. */
-static void before(struct groq_work *w, const struct tsp *t, const struct groq_layer_key *k,
+static void before(struct groq_work *w, const struct tsp *t, const struct groq_cost_key *k,
                    const char *name)
 {
     uint32_t q = k->n_heads * k->head_dim, n = k->tokens;
@@ -179,7 +179,7 @@ static void before(struct groq_work *w, const struct tsp *t, const struct groq_l
 }
 
 static enum q35_status embedding(struct groq_layer_time *out, const struct tsp *t,
-                                 const struct groq_layer_key *k, struct q35_error *err)
+                                 const struct groq_cost_key *k, struct q35_error *err)
 {
     uint64_t v = (uint64_t)ceil_div(q35_pad_cols(k->d_model), t->lanes) * k->tokens;
     struct groq_work w = {.count = 0};
@@ -191,7 +191,7 @@ static enum q35_status embedding(struct groq_layer_time *out, const struct tsp *
 }
 
 static enum q35_status steps(struct groq_layer_time *out, const struct tsp *t,
-                             const struct groq_layer_key *k, struct q35_error *err)
+                             const struct groq_cost_key *k, struct q35_error *err)
 {
     struct groq_product products[8];
     const char *names[8];
@@ -223,7 +223,7 @@ static enum q35_status steps(struct groq_layer_time *out, const struct tsp *t,
 }
 
 enum q35_status groq_layer_time(struct groq_layer_time *out, const struct tsp *t,
-                                const struct groq_layer_key *k, struct q35_error *err)
+                                const struct groq_cost_key *k, struct q35_error *err)
 {
     enum q35_status st;
     uint64_t before_handover;

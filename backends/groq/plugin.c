@@ -195,9 +195,21 @@ static enum q35_status seconds(struct q35_device *dev, const struct q35_layer *l
                             err);
 }
 
+static enum q35_status report(struct q35_device *dev, const struct q35_layer *layers,
+                              uint32_t layer_count, uint32_t layer_stride, uint32_t n_tokens,
+                              uint32_t context, uint32_t json, char *text, uint64_t size,
+                              struct q35_error *err)
+{
+    struct groq_device *g = q35_soft_user(dev);
+    if (!g->mode->report)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "mode %s has no report", g->mode->name);
+    return g->mode->report(g->state, layers, layer_count, layer_stride, n_tokens, context, json,
+                           text, size, err);
+}
+
 static const void *get_extension(const char *id, uint32_t version)
 {
-    static const struct q35_measure measure = {sizeof(measure), 0, seconds};
+    static const struct q35_measure measure = {sizeof(measure), 0, seconds, report};
     return version == 1 && strcmp(id, Q35_EXT_MEASURE) == 0 ? &measure : NULL;
 }
 

@@ -129,6 +129,7 @@ static void add_passes(struct builder *b, const struct groq_work *w)
     uint32_t i, c, half = t->mem_slices / 2, most = t->slice_words / 2, have = UINT32_MAX;
     const struct tsp_segment input = {TSP_SEG_INPUT, 1, 0, 0, most};
     struct area in = {builder_segment(b, input), half}, first = {in.segment, half + 36};
+    struct area given = {in.segment, half + 40};
     for (i = 0; i < w->count && !b->failed; i++) {
         const struct groq_pass *p = &w->passes[i];
         const struct tsp_segment temp = {TSP_SEG_TEMP, 1, 0, (i & 1) ? 0 : most,
@@ -138,7 +139,7 @@ static void add_passes(struct builder *b, const struct groq_work *w)
         for (from = 0; from < p->vectors; from += n) {
             n = p->vectors - from < most ? p->vectors - from : most;
             for (c = 0; c < w->chips; c++) {
-                add_pass(b, c, p, p->vectors <= have ? &in : &first, &first, &out, n);
+                add_pass(b, c, p, p->vectors <= have ? &in : &given, &first, &out, n);
                 builder_commit(b, ready);
             }
         }

@@ -45,6 +45,7 @@ static void sim_close(void *state)
         tsp_program_free(&p->program);
         free(p);
     }
+    groq_sim_times_free(s);
     groq_exec_destroy(s->exec);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -53,12 +54,18 @@ static void sim_close(void *state)
 /* ---- operations -------------------------------------------------------------------------------
  */
 
-static enum q35_status matrix_prepare(void *user, struct q35_matrix *m, struct q35_error *err)
+/* Laid out for the chips when it is first multiplied: an embedding never is. */
+static enum q35_status image_of(struct groq_sim *s, const struct q35_matrix *m,
+                                const struct groq_image **out, struct q35_error *err)
 {
-    struct groq_sim *s = groq_state(user);
     struct groq_image *image;
-    enum q35_status st = groq_image_create(&image, &s->config.tsp, s->config.weights, m, err);
-    m->user = image;
+    enum q35_status st = Q35_OK;
+    if (!m->user) {
+        st = groq_image_create(&image, &s->config.tsp, s->config.weights, m, err);
+        if (!st)
+            ((struct q35_matrix *)(uintptr_t)m)->user = image;
+    }
+    *out = m->user;
     return st;
 }
 
@@ -109,13 +116,6 @@ static uint32_t chunk_of(uint32_t tokens, uint32_t most)
     return n;
 }
 
-uint32_t groq_sim_chips(const struct groq_sim *s, const struct q35_matrix *const *mats, uint32_t n)
-{
-    (void)mats;
-    (void)n;
-    return s->config.chips_per_layer ? s->config.chips_per_layer : 1;
-}
-
 /* Matrices of one kind of codes: they share the layout of x. */
 static enum q35_status run_product(struct groq_sim *s, const struct q35_matmul_args *a,
                                    struct q35_error *err)
@@ -127,7 +127,7 @@ static enum q35_status run_product(struct groq_sim *s, const struct q35_matmul_a
     enum q35_status st = Q35_OK;
     memset(&g, 0, sizeof(g));
     g.n_mats = a->n_mats;
-    g.chips = groq_sim_chips(s, a->mats, a->n_mats);
+    g.chips = s->chips_per_layer ? s->chips_per_layer : 1;
     g.weights = s->config.weights;
     for (i = 0; i < a->n_mats; i++) {
         const struct q35_matrix *m = a->mats[i];
@@ -135,7 +135,9 @@ static enum q35_status run_product(struct groq_sim *s, const struct q35_matmul_a
         g.mats[i].rows = m->rows;
         g.mats[i].cols = m->cols;
         g.mats[i].bias = m->bias != NULL;
-        images[i] = m->user;
+        st = image_of(s, m, &images[i], err);
+        if (st)
+            return st;
     }
     for (t = 0; t < a->n_tokens && !st; t += g.tokens) {
         g.tokens = chunk_of(a->n_tokens - t, groq_product_tokens(&s->config.tsp, &g));
@@ -171,7 +173,6 @@ static enum q35_status matmul(void *user, const struct q35_matmul_args *a, struc
 
 static const struct q35_ops sim_ops = {
     .size = sizeof(sim_ops),
-    .matrix_prepare = matrix_prepare,
     .matrix_release = matrix_release,
     .matmul = matmul,
 };
@@ -183,4 +184,9 @@ const struct groq_mode groq_mode_sim = {
     .ops = &sim_ops,
     .open = sim_open,
     .close = sim_close,
+    .layers = groq_sim_layers,
+    .plan = groq_sim_plan,
+    .run_layers = groq_sim_run,
+    .seconds = groq_sim_seconds,
+    .report = groq_sim_report,
 };

@@ -40,6 +40,8 @@
  *     is INVALID.
  *   - Nothing is allocated per token: scratch grows to the largest batch seen (a power of two). */
 
+#include <stdbool.h>
+
 #include "q35/backend.h"
 
 #ifdef __cplusplus
@@ -134,6 +136,10 @@ enum q35_status q35_soft_weights_put(struct q35_weights *w, uint32_t layer, uint
                                      uint32_t lifetime, struct q35_error *err);
 enum q35_status q35_soft_weights_commit(struct q35_weights *w, struct q35_error *err);
 void q35_soft_weights_free(struct q35_weights *w);
+/* Layer i of w as it was given to weights_begin, its descriptors copied to `tensors`. False: there
+ * is no such layer. [device] */
+bool q35_soft_layer_of(struct q35_weights *w, uint32_t i, struct q35_layer *out,
+                       struct q35_tensor_desc tensors[Q35_ROLE_COUNT]);
 enum q35_status q35_soft_kv_create(struct q35_device *dev, struct q35_weights *w,
                                    const struct q35_kv_spec *spec, struct q35_kv **out,
                                    struct q35_error *err);

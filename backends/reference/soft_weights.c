@@ -320,3 +320,19 @@ void q35_soft_weights_free(struct q35_weights *w)
     if (w)
         soft_object_remove(&w->object);
 }
+
+bool q35_soft_layer_of(struct q35_weights *w, uint32_t i, struct q35_layer *out,
+                       struct q35_tensor_desc tensors[Q35_ROLE_COUNT])
+{
+    uint32_t role, n = 0;
+    if (!w || i >= w->layer_count)
+        return false;
+    for (role = 0; role < Q35_ROLE_COUNT; role++)
+        if (w->layers[i].tensors[role].desc.bytes)
+            tensors[n++] = w->layers[i].tensors[role].desc;
+    *out = w->layers[i].desc;
+    out->tensors = tensors;
+    out->tensor_count = n;
+    out->tensor_stride = sizeof(*tensors);
+    return true;
+}

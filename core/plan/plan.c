@@ -70,7 +70,7 @@ static uint64_t least_need(struct planner *p)
 /* No plan: because of a layer that nobody takes, or of memory. */
 static enum q35_status refuse(struct planner *p)
 {
-    struct q35_str s = {0};
+    struct q35_str s = {0}, least = {0};
     enum q35_status st;
     for (uint32_t l = 0; l < p->in.n; l++) {
         bool any = false;
@@ -89,12 +89,21 @@ static enum q35_status refuse(struct planner *p)
         if (need.own < UINT64_MAX - 1)
             q35_str_addf(&s, " of %.3f GiB for all layers", gib(need.own + need.host));
         q35_str_addf(&s, ", room for %u decoder layers", most_layers(p, i));
+        if (need.own >= UINT64_MAX - 1) { /* the plugin's own words */
+            struct q35_error why = Q35_ERROR_INIT;
+            struct q35_plan_result r;
+            if (plan_ask(&p->in, &p->in.registry->devices[c->device], 0, p->in.n, &r, &why) !=
+                Q35_OK)
+                q35_str_addf(&s, " (%s)", why.message);
+        }
     }
+    if (least_need(p) < UINT64_MAX - 1)
+        q35_str_addf(&least, " need %.3f GiB", gib(least_need(p)));
     st = q35_fail(p->err, Q35_E_CAPACITY,
                   "the model does not fit: %u layers with %u tokens of KV (kv_tokens, or context "
-                  "times max_sequences) need %.3f GiB; %s",
-                  p->in.n, p->in.kv_tokens,
-                  least_need(p) < UINT64_MAX - 1 ? gib(least_need(p)) : 0.0, s.data ? s.data : "");
+                  "times max_sequences)%s; %s",
+                  p->in.n, p->in.kv_tokens, least.data ? least.data : "", s.data ? s.data : "");
+    q35_str_fini(&least);
     q35_str_fini(&s);
     return st;
 }

@@ -27,6 +27,13 @@ struct q35_measure {
     enum q35_status (*seconds)(struct q35_device *dev, const struct q35_layer *layers,
                                uint32_t layer_count, uint32_t layer_stride, uint32_t n_tokens,
                                uint32_t context, double *out, struct q35_error *err);
+    /* What the device knows of its own speed on these layers, for people (json 0) or as one JSON
+     * object (json 1): UTF-8 with a final zero byte in text[size]. CAPACITY if size is too small or
+     * the layers do not fit on the device. May be NULL, and is absent from older plugins. [any] */
+    enum q35_status (*report)(struct q35_device *dev, const struct q35_layer *layers,
+                              uint32_t layer_count, uint32_t layer_stride, uint32_t n_tokens,
+                              uint32_t context, uint32_t json, char *text, uint64_t size,
+                              struct q35_error *err);
 };
 
 #ifdef __cplusplus

@@ -15,7 +15,8 @@ struct bench_options {
     const char *backend; /* name of a plugin or path */
     const char *threads; /* options of the backend; NULL: not set */
     const char *isa;
-    bool profile; /* the backend's option of that name */
+    bool profile;    /* the backend's option of that name */
+    const char *set; /* "KEY=VALUE,..." for the backend */
     uint32_t sequences;
     uint32_t context; /* positions of each */
 };
@@ -40,10 +41,15 @@ enum q35_status bench_open(struct bench_device *b, const struct q35_model *model
 /* The device alone, without a model: for layers of one's own. */
 enum q35_status bench_open_device(struct bench_device *b, const struct bench_options *options,
                                   struct q35_error *err);
+/* If the device is a simulator that knows its own speed (q35/measure.h), prints its report and
+ * returns true with *rc, the exit status. The model needs no data. */
+struct cli;
+bool bench_simulated(struct cli *cli, const struct bench_device *b, const struct q35_model *model,
+                     uint32_t batch, uint32_t context, bool json, int *rc);
 /* Tolerates a half-open one. Does not close the model. */
 void bench_close(struct bench_device *b);
-/* Feeds n made-up tokens to a sequence from position `start` on, in chunks of up to 2048; logits for
- * the last one alone. */
+/* Feeds n made-up tokens to a sequence from position `start` on, in chunks of up to 2048; logits
+ * for the last one alone. */
 enum q35_status bench_prefill(struct bench_device *b, uint32_t sequence, uint32_t start, uint32_t n,
                               struct q35_error *err);
 /* One token for each of the first n sequences, at `position`, with logits. */

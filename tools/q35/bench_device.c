@@ -21,6 +21,11 @@ static enum q35_status make_config(struct bench_device *b, const struct bench_op
         q35_str_addf(&s, "isa = %s\n", o->isa);
     if (o->profile)
         q35_str_addf(&s, "profile = on\n");
+    for (const char *at = o->set; at && *at; at += at[strcspn(at, ",")] == ',') {
+        int n = (int)strcspn(at, ",");
+        q35_str_addf(&s, "%.*s\n", n, at);
+        at += n;
+    }
     st = s.failed ? q35_fail(err, Q35_E_NOMEM, "no memory for a configuration")
                   : q35_config_parse(&b->config, s.data, "<bench>", err);
     q35_str_fini(&s);

@@ -20,6 +20,7 @@ static const struct cli_option options[] = {
     {0, "backend", "NAME", "plugin, by name or path [cpu_simd]"},
     {'t', "threads", "N", "threads of the backend [one for each CPU]"},
     {0, "isa", "ID", "instruction set of the backend [auto]"},
+    {0, "set", "KEY=VALUE,...", "options of the backend"},
     {0, "prompt", "N", "tokens of the prefill, 0 for none [512]"},
     {'b', "batch", "B", "sequences decoded together [1]"},
     {0, "context", "C", "tokens before the decoded ones [128]"},
@@ -157,17 +158,31 @@ static void print_text(struct speed *s, const json_t *doc)
            1e-6 * real_of(doc, "peak_resident_bytes"), 1e-6 * real_of(doc, "weight_bytes"));
 }
 
-static enum q35_status open_all(struct cli *cli, struct speed *s, struct q35_error *err)
+static enum q35_status open_all(struct cli *cli, struct speed *s, bool *reported, int *rc,
+                                struct q35_error *err)
 {
     const char *shape = cli_value(cli, "synthetic"), *backend = cli_value(cli, "backend");
     struct bench_options o = {.backend = backend ? backend : "cpu_simd",
                               .threads = cli_value(cli, "threads"),
                               .isa = cli_value(cli, "isa"),
                               .profile = cli_flag(cli, "verbose"),
+                              .set = cli_value(cli, "set"),
                               .sequences = s->batch,
                               .context = (s->prompt > s->context ? s->prompt : s->context) + 1};
-    enum q35_status st = shape ? q35_model_synthetic(&s->model, shape, true, err)
-                               : q35_model_open(&s->model, cli_value(cli, "model"), err);
+    enum q35_status st = bench_open_device(&s->device, &o, err);
+    bool simulated = st == Q35_OK && s->device.device->info.simulated;
+    if (st == Q35_OK)
+        st = shape ? q35_model_synthetic(&s->model, shape, !simulated, err)
+                   : q35_model_open(&s->model, cli_value(cli, "model"), err);
+    if (st != Q35_OK)
+        return st;
+    *reported = bench_simulated(cli, &s->device, s->model, s->batch, s->context + 1,
+                                cli_flag(cli, "json"), rc);
+    if (*reported)
+        return Q35_OK;
+    bench_close(&s->device);
+    if (simulated && shape) /* it has no report: then time it */
+        st = q35_fail(err, Q35_E_UNSUPPORTED, "the simulator reports no speed");
     if (st == Q35_OK)
         st = bench_open(&s->device, s->model, &o, err);
     if (st != Q35_OK)
@@ -181,6 +196,7 @@ static int run(struct cli *cli)
     struct speed s = {.prompt = 512, .batch = 1, .context = 128, .rounds = 9};
     struct q35_error err = Q35_ERROR_INIT;
     int rc = CLI_OK;
+    bool reported = false;
     json_t *doc;
     if (!cli_u32(cli, "threads", 1, 1024, &s.threads) ||
         !cli_u32(cli, "prompt", 0, 65536, &s.prompt) || !cli_u32(cli, "batch", 1, 1024, &s.batch) ||
@@ -193,9 +209,10 @@ static int run(struct cli *cli)
         return cli_usage(cli, "give either --synthetic SHAPE or --model FILE");
     if (!s.threads || s.threads > bench_cpus())
         s.threads = bench_cpus();
-    if (open_all(cli, &s, &err) != Q35_OK || measure(&s, &err) != Q35_OK) {
+    if (open_all(cli, &s, &reported, &rc, &err) != Q35_OK ||
+        (!reported && measure(&s, &err) != Q35_OK)) {
         rc = cli_error(cli, &err);
-    } else {
+    } else if (!reported) {
         doc = report(&s);
         if (cli_flag(cli, "json")) {
             rc = cli_print_json(cli, doc);
@@ -214,11 +231,15 @@ const struct cli_command cmd_bench_speed = {
     .name = "bench",
     .synopsis = "--synthetic SHAPE | -m FILE",
     .summary = "speed of decode and prefill beside the machine's own ceilings",
-    .details = "The ceilings are measured in the same run: reading the same weights with the same "
-               "number of threads, 1 to 8 places at a time in each, and int8 multiply-adds on "
-               "registers. Reading and decoding take turns; medians over the rounds are printed. A "
-               "decoded token reads all weights once (shared by a batch) and its sequence's KV.",
+    .details =
+        "The ceilings are measured in the same run: reading the same weights with the same "
+        "number of threads, 1 to 8 places at a time in each, and int8 multiply-adds on "
+        "registers. Reading and decoding take turns; medians over the rounds are printed. A "
+        "decoded token reads all weights once (shared by a batch) and its sequence's KV. A "
+        "simulator that knows its speed is not timed: its own report is printed, for --batch "
+        "and --context, and --synthetic then needs no memory for weights.",
     .examples = "q35 bench --synthetic llama-1b\n"
+                "q35 bench --backend groq --set chips=160 --synthetic llama-70b:80\n"
                 "q35 bench --json --synthetic llama-70b:4 --threads 1 --prompt 0",
     .options = options,
     .option_count = Q35_COUNT(options),
