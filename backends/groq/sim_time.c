@@ -62,6 +62,13 @@ enum q35_status groq_sim_layer(struct groq_sim *s, const struct q35_layer *layer
 /* ---- plan
  * ------------------------------------------------------------------------------------------ */
 
+/* Chips that compute one layer; an embedding alone takes one. */
+static uint32_t chips_of(const struct groq_placement *p)
+{
+    uint32_t n = p->chips_per_layer ? p->chips_per_layer : p->end_chips;
+    return n ? n : 1;
+}
+
 enum q35_status groq_sim_plan(void *state, const struct q35_plan_request *r,
                               struct q35_plan_result *result, struct q35_error *err)
 {
@@ -85,7 +92,7 @@ enum q35_status groq_sim_layers(void *state, const struct q35_layer *layers, uin
     struct groq_placement p;
     enum q35_status st = groq_place_layers(&p, &s->config, layers, count, stride, 0, err);
     if (!st)
-        s->chips_per_layer = p.chips_per_layer ? p.chips_per_layer : p.end_chips;
+        s->chips_per_layer = chips_of(&p);
     return st;
 }
 
@@ -118,8 +125,7 @@ enum q35_status groq_sim_seconds(void *state, const struct q35_layer *layers, ui
     uint64_t cycles = 0;
     enum q35_status st = groq_place_layers(&p, &s->config, layers, count, stride, 0, err);
     if (!st)
-        st = cycles_of(s, layers, count, stride, n_tokens, context,
-                       p.chips_per_layer ? p.chips_per_layer : p.end_chips, &cycles, err);
+        st = cycles_of(s, layers, count, stride, n_tokens, context, chips_of(&p), &cycles, err);
     if (!st)
         *out = (double)cycles / (1e6 * s->config.tsp.clock_mhz);
     return st;
