@@ -57,7 +57,11 @@ class Deploy(unittest.TestCase):
         self.assertIn("upload     not done", text)
         with open(os.path.join(self.out, "deploy.txt")) as f:
             self.assertEqual(f.read(), text)
-        self.assertGreater(os.path.getsize(os.path.join(self.out, "plan.txt")), 50)
+        for name in ("plan.txt", "report.txt", "report.json"):
+            with open(os.path.join(self.out, name)) as f:
+                self.assertIn("simulated", f.read().lower(), name)
+        with open(os.path.join(self.out, "report.json")) as f:
+            json.load(f)
         spans = {p["kind"]: p["layers"] for p in self.programs()}
         self.assertEqual(spans, {"embedding": "0-0", "decoder": "1-80", "head": "81-81"})
         for p in self.programs():
