@@ -270,8 +270,9 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
         break;
     case Q35_CU_rope_store:
         return 16u * Q35_CU_MAX_HEAD_DIM;
-    case Q35_CU_attn:
-        return q35_cu_attn_shared(Q35_CU_MAX_HEAD_DIM);
+    case Q35_CU_attn: /* wide heads do not fit everywhere: q35_cu_attn_shared(head_dim) says so */
+        need = q35_cu_attn_shared(Q35_CU_MAX_HEAD_DIM);
+        break;
     default:
         break;
     }

@@ -11,11 +11,13 @@ enum q35_status cuda_supports(struct q35_device *dev, const struct q35_layer *la
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     struct q35_layer own;
     enum q35_status st = soft_layer_read(layer, &own, tensors, err);
-    (void)dev;
-    if (!st && own.kind == Q35_LAYER_DECODER && own.head_dim > Q35_CU_MAX_HEAD_DIM)
-        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "layer %d: heads of %u values, at most %u",
-                             (int)own.index, own.head_dim, Q35_CU_MAX_HEAD_DIM);
-    return st;
+    if (st || own.kind != Q35_LAYER_DECODER)
+        return st;
+    if (own.head_dim > Q35_CU_MAX_HEAD_DIM ||
+        q35_cu_attn_shared(own.head_dim) > dev->limits.shared_per_block)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "layer %d: heads of %u values are too wide",
+                             (int)own.index, own.head_dim);
+    return Q35_OK;
 }
 
 static enum q35_status plan_layers(struct q35_device *dev, const struct q35_plan_request *r,

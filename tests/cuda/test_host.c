@@ -42,6 +42,26 @@ static void says_what_they_are(void **state)
     assert_int_equal(a.determinism, Q35_CLASS_EXACT);
 }
 
+/* Attention over the widest heads does not fit the shared memory of the smallest GPUs. */
+static void wide_heads(void **state)
+{
+    struct vfy_shape s = vfy_shape_small();
+    struct vfy_model *m;
+    struct fixture f;
+    uint32_t i;
+    (void)state;
+    s.head_dim = s.rope_dim = 256;
+    m = vfy_model_create(&s, 5);
+    assert_non_null(m);
+    for (i = 0; i < 2; i++) {
+        begin(&f, i);
+        assert_int_equal(f.d.api->supports(f.d.dev, &m->layers[1], &err),
+                         i ? Q35_E_UNSUPPORTED : Q35_OK);
+        end(&f);
+    }
+    vfy_model_destroy(m);
+}
+
 /* ---- in flight ------------------------------------------------------------------------------ */
 
 /* More runs than there are slots, nobody waiting; then results in any order. */
@@ -234,6 +254,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_nothing),
         cmocka_unit_test(says_what_they_are),
+        cmocka_unit_test(wide_heads),
         cmocka_unit_test(many_in_flight),
         cmocka_unit_test(cancelled_in_advance),
         cmocka_unit_test(more_logits_than_fit),

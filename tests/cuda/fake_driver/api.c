@@ -190,6 +190,11 @@ ENTRY(cuDeviceTotalMem_v2, (size_t * bytes, cu_device dev))
 }
 
 /* Odd devices are of the smallest kind that is supported, even ones of a large kind. */
+static int shared_optin(cu_device dev)
+{
+    return dev % 2 ? 64 << 10 : 227 << 10;
+}
+
 ENTRY(cuDeviceGetAttribute, (int *out, int attribute, cu_device dev))
 {
     bool small = dev % 2;
@@ -211,7 +216,7 @@ ENTRY(cuDeviceGetAttribute, (int *out, int attribute, cu_device dev))
         *out = small ? 5 : 0;
         break;
     case CU_ATTR_SHARED_OPTIN:
-        *out = small ? 64 << 10 : 227 << 10;
+        *out = shared_optin(dev);
         break;
     default:
         return CU_ERROR_INVALID_VALUE;
@@ -392,10 +397,17 @@ ENTRY(cuModuleGetFunction, (cu_func * out, cu_module m, const char *name))
 
 ENTRY(cuFuncSetAttribute, (cu_func f, int attribute, int value))
 {
-    if (attribute != CU_FUNC_MAX_DYNAMIC_SHARED || value < 0 || value > 227 << 10)
-        return CU_ERROR_INVALID_VALUE;
-    f->max_shared = value > f->max_shared ? value : f->max_shared;
-    return CU_SUCCESS;
+    cu_result code;
+    cu_ctx ctx;
+    pthread_mutex_lock(&fake.lock);
+    ctx = fake_current(&code);
+    if (!code &&
+        (attribute != CU_FUNC_MAX_DYNAMIC_SHARED || value < 0 || value > shared_optin(ctx->device)))
+        code = CU_ERROR_INVALID_VALUE;
+    if (!code)
+        f->max_shared[ctx->device] = value;
+    pthread_mutex_unlock(&fake.lock);
+    return code;
 }
 
 ENTRY(cuLaunchKernel, (cu_func f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
@@ -407,6 +419,7 @@ ENTRY(cuLaunchKernel, (cu_func f, unsigned gx, unsigned gy, unsigned gz, unsigne
                          .block = {bx, by, bz},
                          .shared = shared};
     cu_result code;
+    cu_ctx ctx;
     if (params || !extra || extra[0] != CU_LAUNCH_BUFFER || extra[2] != CU_LAUNCH_SIZE)
         fake_die("a launch whose arguments have no size");
     op.bytes = *(size_t *)extra[3];
@@ -415,11 +428,13 @@ ENTRY(cuLaunchKernel, (cu_func f, unsigned gx, unsigned gy, unsigned gz, unsigne
     memcpy(op.args, extra[1], op.bytes);
     if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || bx * by * bz > 1024)
         return CU_ERROR_INVALID_VALUE;
-    if (shared > (unsigned)f->max_shared && shared > 48 << 10)
-        return CU_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&fake.lock);
-    code = fake_strikes(&fake.launch_fail_at) ? CU_ERROR_LAUNCH_OUT_OF_RESOURCES
-                                              : fake_enqueue(s, &op);
+    ctx = fake_current(&code);
+    if (!code && shared > (unsigned)f->max_shared[ctx->device] && shared > 48 << 10)
+        code = CU_ERROR_INVALID_VALUE;
+    if (!code)
+        code = fake_strikes(&fake.launch_fail_at) ? CU_ERROR_LAUNCH_OUT_OF_RESOURCES
+                                                  : fake_enqueue(s, &op);
     pthread_mutex_unlock(&fake.lock);
     return code;
 }

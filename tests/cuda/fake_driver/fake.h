@@ -80,7 +80,7 @@ struct cu_module_object {
 
 struct cu_func_object {
     char name[64];
-    int max_shared;
+    int max_shared[FAKE_DEVICES];
 };
 
 struct cu_graph_object {
