@@ -30,7 +30,7 @@
 #include "q35/backend.h"
 
 #define Q35_CU_FEW 16u            /* most tokens of matmul_few16 */
-#define Q35_CU_FEW_WARPS 16u      /* of one block of threads */
+#define Q35_CU_FEW_WARPS 16u      /* of one block of threads of few8; few16: 12 */
 #define Q35_CU_FEW_BLOCKS 32u     /* most row blocks in the span of one block of threads */
 #define Q35_CU_MANY_ROWS 128u     /* rows of one block of threads of matmul_many */
 #define Q35_CU_TABLE_BYTES 16384u /* aligned to as much; of compute capability 8.0 and later */
@@ -49,6 +49,7 @@
     X(rope_table, q35_cu_rope_table)                                                               \
     X(rope_store, q35_cu_rope_store)                                                               \
     X(attn, q35_cu_attn)                                                                           \
+    X(attn_wide, q35_cu_attn)                                                                      \
     X(attn_merge, q35_cu_attn)                                                                     \
     X(embed, q35_cu_embed)                                                                         \
     X(argmax, q35_cu_argmax)

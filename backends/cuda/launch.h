@@ -138,7 +138,8 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_few_set(struct q35_cu_matmul *a,
         ctas += q35_cu_up((uint64_t)m->tiles * m->blocks, m->span);
     }
     return q35_cu_launch_of(most == 8u ? Q35_CU_matmul_few8 : Q35_CU_matmul_few16, ctas, 1, 1,
-                            Q35_CU_FEW_WARPS * 32u, q35_cu_few_shared(most, lim));
+                            most == 8u ? Q35_CU_FEW_WARPS * 32u : 384u,
+                            q35_cu_few_shared(most, lim));
 }
 
 /* Shared memory of matmul_many: tables, two stages of decoded rows, two of activations. */
@@ -223,7 +224,8 @@ Q35_CU_HOST uint32_t q35_cu_attn_shared(uint32_t head_dim)
 /* Fills out[0] and, with parts, out[1] (attn_merge); returns how many. */
 Q35_CU_HOST uint32_t q35_cu_attn_set(const struct q35_cu_attn *a, struct q35_cu_launch out[2])
 {
-    out[0] = q35_cu_launch_of(Q35_CU_attn, a->n_pieces * q35_cu_attn_subs(a), a->n_kv_heads,
+    out[0] = q35_cu_launch_of(a->head_dim <= 128u ? Q35_CU_attn : Q35_CU_attn_wide,
+                              a->n_pieces * q35_cu_attn_subs(a), a->n_kv_heads,
                               a->parts ? a->max_pages : 1u, 128, q35_cu_attn_shared(a->head_dim));
     if (!a->parts)
         return 1;
@@ -270,7 +272,9 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
         break;
     case Q35_CU_rope_store:
         return 16u * Q35_CU_MAX_HEAD_DIM;
-    case Q35_CU_attn: /* wide heads do not fit everywhere: q35_cu_attn_shared(head_dim) says so */
+    case Q35_CU_attn:
+        return q35_cu_attn_shared(128);
+    case Q35_CU_attn_wide: /* does not fit everywhere: q35_cu_attn_shared(head_dim) says so */
         need = q35_cu_attn_shared(Q35_CU_MAX_HEAD_DIM);
         break;
     default:

@@ -225,6 +225,11 @@ static int run_attn(const struct q35_cu_attn *a)
     return rc;
 }
 
+static int run_attn_wide(const struct q35_cu_attn *a)
+{
+    return run_attn(a);
+}
+
 static int run_attn_merge(const struct q35_cu_attn *a)
 {
     (void)a;

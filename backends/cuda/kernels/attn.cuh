@@ -14,8 +14,7 @@
 
 /* Pieces of a row: which token and head, which positions it sees. */
 struct attn_row {
-    uint32_t token, head, lo, hi;
-    bool valid;
+    uint32_t token, head, lo, hi; /* lo above hi: no such row */
 };
 
 FN attn_row attn_row_of(const struct q35_cu_attn *a, const struct q35_cu_piece *p, uint32_t kv_head,
@@ -23,11 +22,15 @@ FN attn_row attn_row_of(const struct q35_cu_attn *a, const struct q35_cu_piece *
 {
     uint32_t group = a->n_heads / a->n_kv_heads;
     attn_row r;
-    r.valid = i / group < p->count;
-    r.token = p->first + (r.valid ? i / group : 0u);
+    bool valid = i / group < p->count;
+    r.token = p->first + (valid ? i / group : 0u);
     r.head = kv_head * group + i % group;
     r.hi = a->tokens[r.token].position;
     r.lo = a->window && r.hi + 1u > a->window ? r.hi + 1u - a->window : 0u;
+    if (!valid) {
+        r.lo = 1u;
+        r.hi = 0u;
+    }
     return r;
 }
 
@@ -118,21 +121,19 @@ FN void attn_lane(const float *q, const uint16_t *k0, const uint16_t *k1, float 
 template <int C>
 FN void attn_four(const float *q, const uint16_t *k0, const uint16_t *k1, float sum[4][2])
 {
-    float t[4][2];
-    int r, l;
-    attn_lane<C>(q, k0, k1, sum);
-    attn_lane<C>(q + 8 * C, k0 + 8 * C, k1 + 8 * C, t);
+    float s[4][2], t[4][2];
+    int r, i, far;
+#pragma unroll 1
+    for (far = 0; far < 2; far++, q += 4 * C, k0 += 4 * C, k1 += 4 * C) {
+        attn_lane<C>(q, k0, k1, s);
+        attn_lane<C>(q + 8 * C, k0 + 8 * C, k1 + 8 * C, t);
 #pragma unroll
-    for (r = 0; r < 4; r++)
-        for (l = 0; l < 2; l++)
-            sum[r][l] = sum[r][l] + t[r][l];
-    float u[4][2];
-    attn_lane<C>(q + 4 * C, k0 + 4 * C, k1 + 4 * C, u);
-    attn_lane<C>(q + 12 * C, k0 + 12 * C, k1 + 12 * C, t);
-#pragma unroll
-    for (r = 0; r < 4; r++)
-        for (l = 0; l < 2; l++)
-            sum[r][l] = sum[r][l] + (u[r][l] + t[r][l]);
+        for (r = 0; r < 4; r++)
+            for (i = 0; i < 2; i++) {
+                s[r][i] = s[r][i] + t[r][i];
+                sum[r][i] = far ? sum[r][i] + s[r][i] : s[r][i];
+            }
+    }
 }
 
 /* All 16 lanes. The loops stay loops: unrolled, the sums would not fit into registers. */
@@ -260,7 +261,7 @@ template <int G> FN void attn_put(float *to, uint32_t d, const float o[4 * G], f
 /* Positions of row r in page b: first > 63 if there are none. */
 FN void attn_bounds(const attn_row *r, uint32_t b, uint32_t *first, uint32_t *last)
 {
-    bool none = !r->valid || b < r->lo / 64u || b > r->hi / 64u;
+    bool none = r->lo > r->hi || b < r->lo / 64u || b > r->hi / 64u;
     *first = none ? 64u : b == r->lo / 64u ? r->lo % 64u : 0u;
     *last = none ? 0u : b == r->hi / 64u ? r->hi % 64u : 63u;
 }
@@ -296,17 +297,18 @@ FN void attn_join(const uint32_t first[4], const struct q35_attn_state next[4],
 
 /* Zeros where attn_load and the rows' q do not write, then q. */
 template <int C>
-FN void attn_begin(const struct q35_cu_attn *a, const attn_shared *s, const attn_row row[4],
-                   uint32_t warp)
+FN void attn_begin(const struct q35_cu_attn *a, const attn_shared *s,
+                   const struct q35_cu_piece *piece, uint32_t first, uint32_t warp)
 {
     uint32_t d = a->head_dim, i, r;
     for (i = threadIdx.x; i < 32u * s->k_pitch; i += blockDim.x)
         ((uint32_t *)s->k)[i] = 0;
     for (r = 0; r < 4; r++) {
         float *to = s->q + (warp * 4u + r) * (16u * C);
-        const float *q = a->q + ((uint64_t)row[r].token * a->n_heads + row[r].head) * d;
+        attn_row row = attn_row_of(a, piece, blockIdx.y, first + r);
+        const float *q = a->q + ((uint64_t)row.token * a->n_heads + row.head) * d;
         for (i = lane_id(); i < 16u * C; i += 32u)
-            to[attn_place(i, C)] = i < d && row[r].valid ? q[i] : 0.0f;
+            to[attn_place(i, C)] = i < d && row.lo <= row.hi ? q[i] : 0.0f;
     }
     __syncthreads();
 }
@@ -324,6 +326,7 @@ FN void attn_run(const struct q35_cu_attn *a, const struct q35_cu_piece *piece, 
     float o[4][4 * G], part[4][4 * G];
     bool begun[4] = {false, false, false, false};
     int r;
+    uint32_t at = sub * Q35_CU_ATTN_ROWS + warp * 4u; /* the warp's first row */
 
 #pragma unroll
     for (r = 0; r < 4; r++) {
@@ -340,7 +343,7 @@ FN void attn_run(const struct q35_cu_attn *a, const struct q35_cu_piece *piece, 
             return;
         b = end = blockIdx.z;
     }
-    attn_begin<C>(a, &s, row, warp);
+    attn_begin<C>(a, &s, piece, at, warp);
     for (; b <= end; b++) {
         const uint16_t *k =
             a->kv.pool + a->kv.layer_offset +
@@ -358,38 +361,63 @@ FN void attn_run(const struct q35_cu_attn *a, const struct q35_cu_piece *piece, 
     }
 #pragma unroll
     for (r = 0; r < 4; r++) {
+        attn_row where;
         if (!begun[r])
             continue;
+        where = attn_row_of(a, piece, blockIdx.y, at + (uint32_t)r);
         if (a->parts) {
-            float *to = attn_part(a, row[r].token, row[r].head, blockIdx.z);
+            float *to = attn_part(a, where.token, where.head, blockIdx.z);
             attn_put<G>(to + 2, d, o[r], 1.0f);
             if (lane_id() == 0) {
                 to[0] = st[r].m;
                 to[1] = st[r].l;
             }
         } else {
-            attn_put<G>(a->out + ((uint64_t)row[r].token * a->n_heads + row[r].head) * d, d, o[r],
+            attn_put<G>(a->out + ((uint64_t)where.token * a->n_heads + where.head) * d, d, o[r],
                         Q35_DIVF(1.0f, st[r].l));
         }
     }
 }
 
-KERNEL(128, attn, q35_cu_attn)
+/* The piece of this block of threads; *sub: which 16 of its rows. NULL if it has no so many. */
+FN const struct q35_cu_piece *attn_piece(const struct q35_cu_attn *a, uint32_t *sub)
 {
-    uint32_t subs, sub, group = a.n_heads / a.n_kv_heads;
-    const struct q35_cu_piece *piece;
+    uint32_t group = a->n_heads / a->n_kv_heads;
+    uint32_t subs = (a->max_count * group + Q35_CU_ATTN_ROWS - 1u) / Q35_CU_ATTN_ROWS;
+    const struct q35_cu_piece *piece = a->pieces + blockIdx.x / subs;
+    *sub = blockIdx.x % subs;
+    return *sub * Q35_CU_ATTN_ROWS < piece->count * group ? piece : NULL;
+}
 
+/* So many blocks of threads on a multiprocessor that nothing is spilled. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#define ATTN_BLOCKS 3
+#else
+#define ATTN_BLOCKS 2
+#endif
+
+KERNEL2(128, ATTN_BLOCKS, attn, q35_cu_attn)
+{
+    uint32_t sub;
+    const struct q35_cu_piece *piece;
+    launch_next();
     launch_wait();
-    subs = (a.max_count * group + Q35_CU_ATTN_ROWS - 1u) / Q35_CU_ATTN_ROWS;
-    sub = blockIdx.x % subs;
-    piece = a.pieces + blockIdx.x / subs;
-    if (sub * Q35_CU_ATTN_ROWS >= piece->count * group)
-        return;
-    if (a.head_dim <= 64u)
+    piece = attn_piece(&a, &sub);
+    if (piece && a.head_dim <= 64u)
         attn_run<4, 1>(&a, piece, sub);
-    else if (a.head_dim <= 128u)
+    else if (piece)
         attn_run<8, 1>(&a, piece, sub);
-    else
+}
+
+/* head_dim above 128. */
+KERNEL(128, attn_wide, q35_cu_attn)
+{
+    uint32_t sub;
+    const struct q35_cu_piece *piece;
+    launch_next();
+    launch_wait();
+    piece = attn_piece(&a, &sub);
+    if (piece)
         attn_run<16, 2>(&a, piece, sub);
 }
 
@@ -403,6 +431,7 @@ KERNEL(128, attn_merge, q35_cu_attn)
     const float *parts;
     bool begun = false;
 
+    launch_next();
     launch_wait();
     row.hi = a.tokens[blockIdx.x].position;
     row.lo = a.window && row.hi + 1u > a.window ? row.hi + 1u - a.window : 0u;

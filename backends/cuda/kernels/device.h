@@ -76,6 +76,14 @@ FN void launch_wait(void)
 #endif
 }
 
+/* Lets the next launch begin, up to its launch_wait. */
+FN void launch_next(void)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 /* Streaming loads of weights: read once, not kept near the core. */
 FN uint4 load_stream(const uint4 *p)
 {

@@ -275,6 +275,7 @@ template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
     const struct q35_cu_matrix *m;
     tile_words w;
 
+    launch_next();
     while (i + 1u < a->n_mats && blockIdx.x >= a->mats[i + 1u].first_cta)
         i++;
     m = &a->mats[i];
@@ -283,7 +284,7 @@ template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
     end = total - from < m->span ? total : from + m->span;
     base = from / m->tiles;
     blocks = (end - 1u) / m->tiles - base + 1u;
-    run = (end - from + Q35_CU_FEW_WARPS - 1u) / Q35_CU_FEW_WARPS;
+    run = (end - from + (blockDim.x >> 5) - 1u) / (blockDim.x >> 5);
     first = from + warp * run;
     stop = first + run < end ? first + run : end;
 
@@ -306,7 +307,7 @@ KERNEL2(512, 2, matmul_few8, q35_cu_matmul)
     matmul_few<1>(&a);
 }
 
-KERNEL2(512, 1, matmul_few16, q35_cu_matmul)
+KERNEL2(384, 2, matmul_few16, q35_cu_matmul)
 {
     matmul_few<2>(&a);
 }

@@ -223,6 +223,7 @@ template <int NT> FN void matmul_many(const struct q35_cu_matmul *a)
     uint32_t groups = (a->n_tokens + NT - 1u) / NT, cta = blockIdx.x / groups, i = 0;
     uint32_t token0 = (blockIdx.x - cta * groups) * NT;
     const struct q35_cu_matrix *m;
+    launch_next();
     while (i + 1u < a->n_mats && cta >= a->mats[i + 1u].first_cta)
         i++;
     m = &a->mats[i];

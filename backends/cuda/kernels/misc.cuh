@@ -61,6 +61,7 @@ KERNEL(512, argmax, q35_cu_argmax)
     float top = -INFINITY;
     uint32_t best = 0xffffffffu, i, d;
 
+    launch_next();
     launch_wait();
     x = a.logits + (uint64_t)blockIdx.x * a.vocab;
     for (i = threadIdx.x; i < a.vocab; i += blockDim.x)

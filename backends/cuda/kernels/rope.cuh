@@ -9,6 +9,7 @@ KERNEL(128, rope_table, q35_cu_rope_table)
     uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x, t = i / half;
     uint32_t p = (uint32_t)(i % half);
     float *to;
+    launch_next();
     launch_wait();
     if (t >= a.n_tokens)
         return;
@@ -54,6 +55,7 @@ KERNEL(128, rope_store, q35_cu_rope_store)
     float *x = (float *)dynamic_shared() + warp * a.head_dim, *q;
     const float *from;
 
+    launch_next();
     launch_wait();
     d = a.head_dim;
     if (!valid)

@@ -73,11 +73,20 @@ template <class T> FN float rms_factor(T get, uint32_t n, float eps)
     uint32_t lane = lane_id(), i = lane, k;
     float sum = 0.0f;
     if (lane < 16u) {
+        float next[16];
+        if (i + 15u * 16u < n)
+#pragma unroll
+            for (k = 0; k < 16; k++)
+                next[k] = get(i + 16u * k);
         for (; i + 15u * 16u < n; i += 256u) {
             float x[16];
 #pragma unroll
             for (k = 0; k < 16; k++)
-                x[k] = get(i + 16u * k);
+                x[k] = next[k];
+            if (i + 31u * 16u < n)
+#pragma unroll
+                for (k = 0; k < 16; k++)
+                    next[k] = get(i + 256u + 16u * k);
 #pragma unroll
             for (k = 0; k < 16; k++)
                 sum = Q35_FMAF(x[k], x[k], sum);
@@ -139,15 +148,32 @@ FN float scale_of(float top)
     return top > 1e-30f ? Q35_DIVF(top, 127.0f) : 0.0f;
 }
 
-/* Column k of the input, before rotation. */
-FN float input_at(const struct q35_cu_rotate *a, const float *x, const float *up, uint32_t k,
-                  float factor)
+/* Column k of the input, before rotation. x: its value. */
+FN float input_of(const struct q35_cu_rotate *a, float x, const float *up, uint32_t k, float factor)
 {
     if (k >= a->cols)
         return 0.0f;
     if (a->norm)
-        return (x[k] * factor) * a->norm[k];
-    return a->up ? q35_silu(x[k]) * up[k] : x[k];
+        return (x * factor) * a->norm[k];
+    return a->up ? q35_silu(x) * up[k] : x;
+}
+
+/* The norm's factor, in all threads. The row is in v if that holds all of it: 16 threads add up in
+ * a row of dependent steps, so what they read must be near. */
+template <bool S>
+FN float row_factor(const struct q35_cu_rotate *a, const float *x, const float *v, float *shared)
+{
+    if (threadIdx.x < 32u) {
+        float factor;
+        if (gridDim.y == 1)
+            factor = rms_factor([v](uint32_t k) { return v[place<S>(k)]; }, a->cols, a->eps);
+        else
+            factor = rms_factor([x](uint32_t k) { return x[k]; }, a->cols, a->eps);
+        if (threadIdx.x == 0)
+            *shared = factor;
+    }
+    __syncthreads();
+    return *shared;
 }
 
 template <bool S>
@@ -161,18 +187,13 @@ FN void rotate_chunk(const struct q35_cu_rotate *a, float *v, uint64_t *signs, f
 
     if (a->rot_block)
         signs_fill(signs, a->rot_seed, from, len);
-    if (a->norm) {
-        if (threadIdx.x < 32u) {
-            factor = rms_factor([x](uint32_t k) { return x[k]; }, a->cols, a->eps);
-            if (threadIdx.x == 0)
-                tops[32] = factor;
-        }
-    }
+    for (i = threadIdx.x; i < len; i += blockDim.x)
+        v[place<S>(i)] = from + i < a->cols ? x[from + i] : 0.0f;
     __syncthreads();
     if (a->norm)
-        factor = tops[32];
+        factor = row_factor<S>(a, x, v, tops + 32);
     for (i = threadIdx.x; i < len; i += blockDim.x) {
-        float y = input_at(a, x, up, from + i, factor);
+        float y = input_of(a, v[place<S>(i)], up, from + i, factor);
         if (a->rot_block && sign_of(signs, a->rot_seed, from, i))
             y = -y;
         v[place<S>(i)] = y;
@@ -203,6 +224,7 @@ KERNEL(1024, rotate, q35_cu_rotate)
 {
     __shared__ uint64_t signs[SIGN_WORDS];
     __shared__ float tops[33];
+    launch_next();
     launch_wait();
     if (a.in_shared)
         rotate_chunk<true>(&a, (float *)dynamic_shared(), signs, tops);
@@ -223,6 +245,7 @@ KERNEL(256, quantize, q35_cu_rotate)
                               (uint64_t)blockIdx.x * (a.cols_padded / 128u);
     float top = 0.0f;
 
+    launch_next();
     launch_wait();
     for (i = threadIdx.x; i < chunks; i += blockDim.x)
         top = chunk_tops[i] > top ? chunk_tops[i] : top;
@@ -262,6 +285,7 @@ template <bool S> FN void embed_chunk(const struct q35_cu_embed *a, float *v, ui
 KERNEL(256, embed, q35_cu_embed)
 {
     __shared__ uint64_t signs[SIGN_WORDS];
+    launch_next();
     launch_wait();
     if (a.in_shared)
         embed_chunk<true>(&a, (float *)dynamic_shared(), signs);

@@ -9,7 +9,7 @@
 #include "check.h"
 
 #define SEQUENCES 3u
-#define PAGES 6u /* of a sequence */
+#define PAGES 40u /* of a sequence */
 
 struct cache {
     struct q35_cu_kv kv;
@@ -67,7 +67,7 @@ static void want_rope(const struct rope_shape *s, const struct q35_token *tokens
 
 static void rope(const struct rope_shape *s)
 {
-    struct q35_token tokens[4] = {{0, 0, 0, 0}, {0, 2, 64, 0}, {0, 2, 65, 0}, {0, 1, 383, 0}};
+    struct q35_token tokens[4] = {{0, 0, 0, 0}, {0, 2, 64, 0}, {0, 2, 65, 0}, {0, 1, 2559, 0}};
     uint32_t n = 4, d = s->head_dim, half = s->rope_dim / 2, i, t, h;
     uint64_t nq = (uint64_t)n * s->n_heads * d, nk = (uint64_t)n * s->n_kv_heads * d, at;
     float *q = kit_alloc(nq * 4, 0), *k = kit_alloc(nk * 4, 0), *v = kit_alloc(nk * 4, 0);
@@ -141,6 +141,8 @@ void test_rope(void)
 
 struct attn_shape {
     uint32_t n_heads, n_kv_heads, head_dim, window;
+    bool far; /* one token at position 2,300 and one at 2,047, so that more than 32 pages are merged
+               */
 };
 
 /* A piece of 16 tokens over a page's border, one of 3, single tokens short and long. */
@@ -149,9 +151,16 @@ static const struct {
     uint32_t sequence, position;
 } starts[] = {{1, 120}, {0, 0}, {2, 63}, {2, 300}};
 
-static uint32_t make_tokens(struct q35_token *tokens)
+static const struct q35_cu_piece far_pieces[] = {{0, 1}, {1, 1}};
+
+static uint32_t make_tokens(struct q35_token *tokens, bool far)
 {
     uint32_t n = 0, i, k;
+    if (far) {
+        tokens[0] = (struct q35_token){.sequence = 2, .position = 2300};
+        tokens[1] = (struct q35_token){.sequence = 0, .position = 2047};
+        return 2;
+    }
     for (i = 0; i < sizeof pieces / sizeof *pieces; i++)
         for (k = 0; k < pieces[i].count; k++)
             tokens[n++] = (struct q35_token){.sequence = starts[i].sequence,
@@ -159,10 +168,23 @@ static uint32_t make_tokens(struct q35_token *tokens)
     return n;
 }
 
+static void grow(struct cache *c)
+{
+    uint32_t s, b;
+    uint64_t i, n = (uint64_t)c->heads * 64u * c->head_dim;
+    for (s = 0; s < SEQUENCES; s++)
+        for (b = 0; b < PAGES; b++) {
+            uint16_t *k = c->kv.pool + (c->addresses[s][b] - c->kv.pool);
+            for (i = 0; i < n; i++)
+                k[i] = q35_f32_to_f16(q35_f16_to_f32(k[i]) * (0.2f + 0.05f * (float)b));
+        }
+}
+
 static void attn(const struct attn_shape *s)
 {
     struct q35_token tokens[32];
-    uint32_t positions[32], n = make_tokens(tokens), i, parts, launches, max_pages = 5;
+    uint32_t positions[32], n = make_tokens(tokens, s->far), i, parts, launches;
+    uint32_t max_pages = s->far ? 37 : 5;
     const uint16_t *const *pages[32];
     uint64_t values = (uint64_t)n * s->n_heads * s->head_dim, room;
     float *q = kit_alloc(values * 4, 0), *have = kit_alloc(values * 4, 0);
@@ -173,6 +195,8 @@ static void attn(const struct attn_shape *s)
     char what[96];
 
     cache_init(&c, s->n_kv_heads, s->head_dim);
+    if (s->far) /* later pages have larger scores: every merge changes the maximum */
+        grow(&c);
     kit_fill(q, values, 0);
     for (i = 0; i < n; i++) {
         positions[i] = tokens[i].position;
@@ -196,10 +220,10 @@ static void attn(const struct attn_shape *s)
         struct q35_cu_attn a = {.q = q,
                                 .out = have,
                                 .tokens = tokens,
-                                .pieces = pieces,
+                                .pieces = s->far ? far_pieces : pieces,
                                 .parts = parts ? part : NULL,
                                 .kv = c.kv,
-                                .n_pieces = sizeof pieces / sizeof *pieces,
+                                .n_pieces = s->far ? 2 : sizeof pieces / sizeof *pieces,
                                 .n_tokens = n,
                                 .n_heads = s->n_heads,
                                 .n_kv_heads = s->n_kv_heads,
@@ -221,11 +245,14 @@ static void attn(const struct attn_shape *s)
 
 void test_attn(void)
 {
-    attn(&(struct attn_shape){2, 1, 16, 0});
-    attn(&(struct attn_shape){3, 1, 20, 70});
-    attn(&(struct attn_shape){2, 2, 64, 1});
-    attn(&(struct attn_shape){8, 1, 80, 0});
-    attn(&(struct attn_shape){6, 2, 128, 64});
-    attn(&(struct attn_shape){1, 1, 256, 0});
-    attn(&(struct attn_shape){1, 1, 7, 0});
+    attn(&(struct attn_shape){2, 1, 16, 0, false});
+    attn(&(struct attn_shape){3, 1, 20, 70, false});
+    attn(&(struct attn_shape){2, 2, 64, 1, false});
+    attn(&(struct attn_shape){8, 1, 80, 0, false});
+    attn(&(struct attn_shape){6, 2, 128, 64, false});
+    attn(&(struct attn_shape){1, 1, 256, 0, false});
+    attn(&(struct attn_shape){1, 1, 140, 100, false});
+    attn(&(struct attn_shape){1, 1, 7, 0, false});
+    attn(&(struct attn_shape){2, 1, 32, 0, .far = true});
+    attn(&(struct attn_shape){1, 1, 16, 2200, .far = true});
 }

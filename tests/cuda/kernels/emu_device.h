@@ -45,6 +45,7 @@ FN uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w)
 #define __syncwarp() emu_warp_sync(__FILE__, __LINE__)
 #define __threadfence() ((void)0)
 #define launch_wait() ((void)0)
+#define launch_next() ((void)0)
 
 FN uint8_t *dynamic_shared(void)
 {
