@@ -390,7 +390,7 @@ FN const struct q35_cu_piece *attn_piece(const struct q35_cu_attn *a, uint32_t *
 }
 
 /* So many blocks of threads on a multiprocessor that nothing is spilled. */
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #define ATTN_BLOCKS 3
 #else
 #define ATTN_BLOCKS 2
