@@ -46,6 +46,7 @@
     X(matmul_few16, q35_cu_matmul)                                                                 \
     X(matmul_many64, q35_cu_matmul)                                                                \
     X(matmul_many128, q35_cu_matmul)                                                               \
+    X(matmul_many256, q35_cu_matmul)                                                               \
     X(rope_table, q35_cu_rope_table)                                                               \
     X(rope_store, q35_cu_rope_store)                                                               \
     X(attn, q35_cu_attn)                                                                           \

@@ -151,15 +151,22 @@ Q35_CU_HOST uint32_t q35_cu_many_shared(uint32_t tokens, const struct q35_cu_lim
 Q35_CU_HOST struct q35_cu_launch q35_cu_many_set(struct q35_cu_matmul *a,
                                                  const struct q35_cu_limits *lim)
 {
-    uint32_t i, ctas = 0, tokens = 64;
-    if (a->n_tokens > 64u && q35_cu_many_shared(128, lim) <= lim->shared_per_block)
-        tokens = 128;
+    uint32_t i, ctas = 0, tokens = 64, kernel = Q35_CU_matmul_many64;
     for (i = 0; i < a->n_mats; i++) {
         a->mats[i].first_cta = ctas;
         ctas += q35_cu_up(a->mats[i].blocks, Q35_CU_MANY_ROWS / 16u);
     }
-    return q35_cu_launch_of(tokens == 64u ? Q35_CU_matmul_many64 : Q35_CU_matmul_many128,
-                            ctas * q35_cu_up(a->n_tokens, tokens), 1, 1, 256,
+    if (a->n_tokens > 64u && q35_cu_many_shared(128, lim) <= lim->shared_per_block) {
+        tokens = 128;
+        kernel = Q35_CU_matmul_many128;
+    }
+    /* The more tokens share what is decoded the better, while there is work for all processors. */
+    if (a->n_tokens > 128u && q35_cu_many_shared(256, lim) <= lim->shared_per_block &&
+        (uint64_t)ctas * q35_cu_up(a->n_tokens, 256) >= lim->sm_count) {
+        tokens = 256;
+        kernel = Q35_CU_matmul_many256;
+    }
+    return q35_cu_launch_of(kernel, ctas * q35_cu_up(a->n_tokens, tokens), 1, 1, 256,
                             q35_cu_many_shared(tokens, lim));
 }
 
@@ -269,6 +276,9 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
         break;
     case Q35_CU_matmul_many128:
         need = q35_cu_many_shared(128, lim);
+        break;
+    case Q35_CU_matmul_many256:
+        need = q35_cu_many_shared(256, lim);
         break;
     case Q35_CU_rope_store:
         return 16u * Q35_CU_MAX_HEAD_DIM;

@@ -120,6 +120,7 @@ static int run_matmul(const struct q35_cu_matmul *a)
 #define run_matmul_few16 run_matmul
 #define run_matmul_many64 run_matmul
 #define run_matmul_many128 run_matmul
+#define run_matmul_many256 run_matmul
 
 static int run_rope_table(const struct q35_cu_rope_table *a)
 {

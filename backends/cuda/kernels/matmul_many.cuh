@@ -242,3 +242,8 @@ KERNEL(256, matmul_many128, q35_cu_matmul)
 {
     matmul_many<128>(&a);
 }
+
+KERNEL(256, matmul_many256, q35_cu_matmul)
+{
+    matmul_many<256>(&a);
+}

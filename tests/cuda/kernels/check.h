@@ -11,6 +11,7 @@
 #include "soft.h"
 
 extern const struct q35_cu_limits check_limits;       /* an ordinary device */
+extern const struct q35_cu_limits check_one_limits;   /* one processor: the widest kernels */
 extern const struct q35_cu_limits check_small_limits; /* little shared memory, few processors */
 
 /* Runs one launch; a failure of the emulator is a failure of the test. */

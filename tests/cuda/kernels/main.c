@@ -8,6 +8,7 @@
 #include "check.h"
 
 const struct q35_cu_limits check_limits = {.sm_count = 132, .cc = 90, .shared_per_block = 232448};
+const struct q35_cu_limits check_one_limits = {.sm_count = 1, .cc = 90, .shared_per_block = 232448};
 const struct q35_cu_limits check_small_limits = {
     .sm_count = 2, .cc = 75, .shared_per_block = 65536};
 

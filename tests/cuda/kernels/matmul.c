@@ -164,6 +164,12 @@ void test_matmul(void)
         &(struct product){
             130, 2, 256, {260, 100}, {Q35_SCHEME_TRELLIS2, Q35_SCHEME_VQ2}, false, true},
         &check_limits);
+    product(&(struct product){260, 1, 250, {40}, {Q35_SCHEME_TRELLIS}, true, false},
+            &check_one_limits);
+    product(
+        &(struct product){
+            130, 2, 130, {130, 10}, {Q35_SCHEME_SINGLE, Q35_SCHEME_SINGLE}, false, true},
+        &check_one_limits);
     /* So few columns that a span has as many row blocks as it may. */
     product(&(struct product){1, 1, 100, {2000}, {Q35_SCHEME_TRELLIS}, false, false},
             &check_small_limits);
