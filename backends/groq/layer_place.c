@@ -115,6 +115,20 @@ uint32_t groq_layer_products(const struct groq_cost_key *k, struct groq_product 
     return n;
 }
 
+/* Words that the product takes in a slice. Jobs of small ones lie in few slices, in others for
+ * every layer, so that they count with what they take on average. */
+static uint64_t words_of(const struct tsp_program *p)
+{
+    uint64_t all = 0, slices = (uint64_t)(p->tsp.mem_slices - 4) * p->chips;
+    uint32_t i;
+    if (p->slice_words > p->tsp.slice_words / 16)
+        return p->slice_words;
+    for (i = 0; i < p->job_count; i++)
+        all += (uint64_t)p->jobs[i].members * p->jobs[i].steps;
+    all = (all + slices - 1) / slices;
+    return all + all / 16;
+}
+
 enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp *t,
                                  const struct groq_cost_key *k, uint64_t kv_tokens,
                                  struct q35_error *err)
@@ -132,7 +146,7 @@ enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp 
             return st;
         words = (p.result_count + 7) / 8;
         results = words > results ? words : results;
-        out->weights += p.slice_words + (p.result_count + 3) / 4; /* and scales, norms */
+        out->weights += words_of(&p) + (p.result_count + 31) / 32; /* and scales, norms */
         tsp_program_free(&p);
     }
     out->work = 256 + results;
