@@ -243,10 +243,16 @@ static bool place_in_spare(struct groq_placement *out, struct group *g, const st
 {
     struct groq_layer_words w;
     struct groq_cost_key k;
-    if (groq_cost_key(&k, l, 1, 1, 1, c->weights, err) ||
-        groq_layer_words(&w, &c->tsp, &k, 0, err) || w.weights + w.weights / 4 > g->spare)
+    uint64_t open = g->chips * (c->tsp.slice_words - g->words - g->work), need, rest;
+    if (groq_cost_key(&k, l, 1, 1, 1, c->weights, err) || groq_layer_words(&w, &c->tsp, &k, 0, err))
         return false;
-    g->spare -= w.weights + w.weights / 4;
+    need = w.weights + w.weights / 4;
+    if (need > g->spare + open)
+        return false;
+    rest = need > g->spare ? need - g->spare : 0; /* in the last chips, which are not full */
+    g->spare -= need - rest;
+    if (rest)
+        g->words += (rest + g->chips - 1) / g->chips;
     out->bytes += w.weights * c->tsp.lanes * c->tsp.mem_slices;
     return true;
 }
