@@ -21,6 +21,16 @@ struct loaded {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct loaded *list;
 
+/* When cuda.so is unloaded the tables go; the driver itself stays. */
+__attribute__((destructor)) static void forget(void)
+{
+    while (list) {
+        struct loaded *next = list->next;
+        free(list);
+        list = next;
+    }
+}
+
 int cu_is_sticky(cu_result code)
 {
     switch (code) {

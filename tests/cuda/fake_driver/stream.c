@@ -84,7 +84,7 @@ static void run_kernel(cu_ctx ctx, struct fake_op *op)
 static void run_one(cu_stream s)
 {
     struct fake_op *op = s->head;
-    if (op->kind == OP_WAIT && op->event->reached < op->event_count) {
+    if (op->kind == OP_WAIT && op->event && op->event->reached < op->event_count) {
         (void)fake_run(op->event->stream, 1);
         if (op->event->reached < op->event_count && !op->event->ctx->sticky)
             return;
@@ -98,7 +98,7 @@ static void run_one(cu_stream s)
         memset(op->to, op->value, op->bytes);
     else if (op->kind == OP_KERNEL)
         run_kernel(s->ctx, op);
-    else if (op->kind == OP_RECORD)
+    else if (op->kind == OP_RECORD && op->event)
         op->event->reached = op->event_count;
     free(op);
 }
@@ -217,27 +217,31 @@ FAKE_API cu_result cuEventCreate(cu_event *out, unsigned flags)
     LEAVE(CU_SUCCESS);
 }
 
-static bool event_queued(cu_event e)
+/* An operation that names the event, or NULL. */
+static struct fake_op *event_queued(cu_event e)
 {
-    const struct cu_stream_object *s;
-    const struct fake_op *op;
+    struct cu_stream_object *s;
+    struct fake_op *op;
     for (s = fake.streams; s; s = s->next)
         for (op = s->head; op; op = op->next)
             if (op->event == e)
-                return true;
-    return false;
+                return op;
+    return NULL;
 }
 
 FAKE_API cu_result cuEventDestroy_v2(cu_event e);
 FAKE_API cu_result cuEventDestroy_v2(cu_event e)
 {
+    struct fake_op *op;
     ENTER();
     if (e->ctx != ctx)
         fake_die("destroyed an event of another context");
-    if (!code && event_queued(e)) /* the real driver would wait; we have no need to rely on it */
-        fake_die("destroyed an event that is still queued");
-    if (!event_queued(e))
-        free(e); /* of a lost context it may be named in a queue until the stream goes */
+    while ((op = event_queued(e)) != NULL) {
+        if (!code) /* the real driver would wait; we have no need to rely on it */
+            fake_die("destroyed an event that is still queued");
+        op->event = NULL; /* of a lost context: it never runs */
+    }
+    free(e);
     ctx->live--;
     LEAVE(code);
 }
