@@ -41,11 +41,12 @@ enum q35_status bench_open(struct bench_device *b, const struct q35_model *model
 /* The device alone, without a model: for layers of one's own. */
 enum q35_status bench_open_device(struct bench_device *b, const struct bench_options *options,
                                   struct q35_error *err);
-/* If the device is a simulator that knows its own speed (q35/measure.h), prints its report and
- * returns true with *rc, the exit status. The model needs no data. */
+/* A simulator that knows its own speed (q35/measure.h). */
+bool bench_has_report(const struct bench_device *b);
+/* Prints its report; returns the exit status. The model needs no data. */
 struct cli;
-bool bench_simulated(struct cli *cli, const struct bench_device *b, const struct q35_model *model,
-                     uint32_t batch, uint32_t context, bool json, int *rc);
+int bench_report(struct cli *cli, const struct bench_device *b, const struct q35_model *model,
+                 uint32_t batch, uint32_t context, bool json);
 /* Tolerates a half-open one. Does not close the model. */
 void bench_close(struct bench_device *b);
 /* Feeds n made-up tokens to a sequence from position `start` on, in chunks of up to 2048; logits

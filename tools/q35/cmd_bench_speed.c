@@ -170,21 +170,19 @@ static enum q35_status open_all(struct cli *cli, struct speed *s, bool *reported
                               .sequences = s->batch,
                               .context = (s->prompt > s->context ? s->prompt : s->context) + 1};
     enum q35_status st = bench_open_device(&s->device, &o, err);
-    bool simulated = st == Q35_OK && s->device.device->info.simulated;
+    *reported = st == Q35_OK && bench_has_report(&s->device);
     if (st == Q35_OK)
-        st = shape ? q35_model_synthetic(&s->model, shape, !simulated, err)
+        st = shape ? q35_model_synthetic(&s->model, shape, !*reported, err)
                    : q35_model_open(&s->model, cli_value(cli, "model"), err);
     if (st != Q35_OK)
         return st;
-    *reported = bench_simulated(cli, &s->device, s->model, s->batch, s->context + 1,
-                                cli_flag(cli, "json"), rc);
-    if (*reported)
+    if (*reported) {
+        *rc = bench_report(cli, &s->device, s->model, s->batch, s->context + 1,
+                           cli_flag(cli, "json"));
         return Q35_OK;
+    }
     bench_close(&s->device);
-    if (simulated && shape) /* it has no report: then time it */
-        st = q35_fail(err, Q35_E_UNSUPPORTED, "the simulator reports no speed");
-    if (st == Q35_OK)
-        st = bench_open(&s->device, s->model, &o, err);
+    st = bench_open(&s->device, s->model, &o, err);
     if (st != Q35_OK)
         return st;
     s->reader = bench_reader_create(s->model, s->threads);
