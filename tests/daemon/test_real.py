@@ -192,13 +192,22 @@ def test_a_lost_device_changes_no_token(serve, expected):
 
 
 def test_the_only_device_is_lost(serve):
+    """Its worker is replaced three times, with the same tokens; after that nobody can serve."""
     d = serve(CPU.replace('threads', 'isolate = process\nthreads'))
-    s = d.open_stream('/v1/completions', {'prompt': 'x', 'max_tokens': 450, 'ignore_eos': True})
-    data = read_until(s, b'"text"')
-    for pid in workers(d):
-        os.kill(pid, signal.SIGKILL)
-    data = read_until(s, b'[DONE]', data)
-    assert b'"error"' in data
+    path, body = BODIES[0]
+    body = {**body, 'max_tokens': 450, 'ignore_eos': True}
+    texts = []
+    for loss in range(4):
+        s = d.open_stream(path, body)
+        data = read_until(s, b'"text"')
+        for pid in workers(d):
+            os.kill(pid, signal.SIGKILL)
+        data = read_until(s, b'[DONE]', data)
+        assert (b'"error"' in data) == (loss == 3)
+        if loss < 3:
+            texts.append(''.join(p['choices'][0]['text']
+                                 for p in events(data.decode().split('\r\n\r\n', 1)[1])))
+    assert texts[0] and texts[0] == texts[1] == texts[2]
     wait_for('503', lambda: d.get('/ready')[0] == 503)
     check_error(d.get('/ready'), 503, 'no_device')
     check_error(d.complete('x'), 503, 'no_device')
