@@ -174,14 +174,19 @@ def workers(d):
 
 
 def test_a_lost_device_changes_no_token(serve, expected):
-    """The worker process of one backend is killed in mid-sentence: the other one takes over."""
-    d = serve(CPU.replace('threads', 'isolate = process\nthreads') + PLAIN)
+    """The worker process of one backend is killed in mid-sentence, and each one that replaces it:
+    at last the other backend takes over."""
+    d = serve(CPU.replace('threads', 'isolate = process\nthreads') + PLAIN
+              + '[schedule]\nlayers.cpu = 0-7\n')
     path, body = BODIES[0]
     s = d.open_stream(path, {**body, 'max_tokens': 400, 'ignore_eos': True})
     data = read_until(s, b'"text"')
-    assert workers(d)
-    for pid in workers(d):
-        os.kill(pid, signal.SIGKILL)
+    for loss in range(4):
+        wait_for('a worker', lambda: workers(d))
+        for pid in workers(d):
+            os.kill(pid, signal.SIGKILL)
+        assert d.complete('y', max_tokens=1)[0] == 200
+    assert not workers(d)
     data = read_until(s, b'[DONE]', data).decode()
     text = ''.join(p['choices'][0]['text'] for p in events(data.split('\r\n\r\n', 1)[1]))
     assert text == d.post(path, {**body, 'max_tokens': 400, 'ignore_eos': True})[1]['choices'][0]['text']
