@@ -1,15 +1,11 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
 
-/* What streams carry, planes hold and memory gets, followed from instruction to instruction. */
+/* What streams carry and planes hold, followed from instruction to instruction. */
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "check_impl.h"
-
-/* Where things lie before the start: slices counted from the VXM, as program.h's segments say. */
-enum { BIAS_AT = 28, SCALE_AT = 36, TOKEN_AT = 32, X_AT = 42, TABLE_WORDS = 128 };
 
 /* ---- streams ----------------------------------------------------------------------------------
  */
@@ -44,7 +40,7 @@ static bool is_chain(const struct checker *c, uint32_t stream)
 }
 
 /* The output: bytes of one fact on adjacent streams, or a whole word in a chain. */
-static bool put(struct checker *c, const struct tsp_instr *i, struct fact f, uint32_t width)
+bool check_put(struct checker *c, const struct tsp_instr *i, struct fact f, uint32_t width)
 {
     int64_t at = (int64_t)i->cycle + tsp_latency(c->t, i->op);
     uint32_t k, way;
@@ -63,7 +59,7 @@ static bool put(struct checker *c, const struct tsp_instr *i, struct fact f, uin
 }
 
 /* What passes the unit on a stream, all through the burst. */
-static bool get(struct checker *c, const struct tsp_instr *i, uint32_t stream, struct fact *f)
+bool check_get(struct checker *c, const struct tsp_instr *i, uint32_t stream, struct fact *f)
 {
     uint32_t way = is_chain(c, stream) ? 1 : check_way(c->t, stream >= c->t->streams, i);
     const struct trace *t;
@@ -82,10 +78,10 @@ static bool get_wide(struct checker *c, const struct tsp_instr *i, uint32_t stre
 {
     struct fact part;
     uint32_t k;
-    if (!get(c, i, stream, f))
+    if (!check_get(c, i, stream, f))
         return false;
     for (k = 0; k < 4 && !is_chain(c, stream); k++) {
-        if (!get(c, i, stream + k, &part))
+        if (!check_get(c, i, stream + k, &part))
             return false;
         if (part.b != k || part.kind != f->kind || part.matrix != f->matrix || part.job != f->job ||
             part.step != f->step || part.a != f->a || part.c != f->c)
@@ -95,219 +91,9 @@ static bool get_wide(struct checker *c, const struct tsp_instr *i, uint32_t stre
     return true;
 }
 
-static bool wrong(struct checker *c, const char *what)
+bool check_wrong(struct checker *c, const char *what)
 {
     return check_fail(c, TSP_WRONG_OPERAND, "%s", what);
-}
-
-/* ---- memory ------------------------------------------------------------------------------------
- */
-
-static const struct stored *find_stored(const struct checker *c, uint32_t chip, uint32_t slice,
-                                        uint32_t segment, uint32_t addr, uint32_t n)
-{
-    uint32_t at = c->last_stored[chip * c->t->mem_slices + slice];
-    for (; at; at = c->prev_stored[at - 1]) {
-        const struct stored *s = &c->stored[at - 1];
-        if (s->segment == segment && addr >= s->addr && addr + n <= s->addr + s->n)
-            return s;
-    }
-    return NULL;
-}
-
-static bool store(struct checker *c, const struct tsp_instr *i, struct fact f)
-{
-    uint32_t *last = &c->last_stored[i->chip * c->t->mem_slices + i->unit], at;
-    for (at = *last; at && f.kind == F_RESULT; at = c->prev_stored[at - 1]) {
-        const struct stored *s = &c->stored[at - 1];
-        if (s->segment == i->segment && i->addr < s->addr + s->n && s->addr < i->addr + i->n)
-            return check_fail(c, TSP_OVERLAP, "a result lies there already");
-    }
-    if (c->stored_count == c->stored_cap) {
-        uint32_t cap = c->stored_cap ? 2 * c->stored_cap : 1024;
-        struct stored *s = realloc(c->stored, cap * sizeof(*s));
-        uint32_t *prev;
-        if (s)
-            c->stored = s;
-        prev = realloc(c->prev_stored, cap * sizeof(*prev));
-        if (prev)
-            c->prev_stored = prev;
-        if (!s || !prev)
-            return check_fail(c, TSP_CHECK_NOMEM, "no memory");
-        c->stored_cap = cap;
-    }
-    c->stored[c->stored_count] =
-        (struct stored){i->unit, i->chip, i->segment, i->addr, i->n, i->cycle, i->stride, f};
-    c->prev_stored[c->stored_count] = *last;
-    *last = ++c->stored_count;
-    return true;
-}
-
-static bool in_segment(struct checker *c, const struct tsp_instr *i)
-{
-    const struct tsp_segment *s = &c->p->segments[i->segment];
-    if ((uint64_t)i->addr + (uint64_t)(i->n - 1u) * i->step >= s->words)
-        return check_fail(c, TSP_BAD_ADDRESS, "word %u of %u", i->addr + (i->n - 1u) * i->step,
-                          s->words);
-    return true;
-}
-
-/* What was written earlier in the program, word for word. */
-static bool read_back(struct checker *c, const struct tsp_instr *i, struct fact *f)
-{
-    const struct stored *s = NULL;
-    uint32_t k;
-    for (k = 0; k < i->n; k++) {
-        uint32_t addr = i->addr + k * i->step;
-        if (!s || addr < s->addr || addr >= s->addr + s->n)
-            s = find_stored(c, i->chip, i->unit, i->segment, addr, 1);
-        if (!s ||
-            s->cycle + (uint64_t)(addr - s->addr) * s->stride >= i->cycle + (uint64_t)k * i->stride)
-            return check_fail(c, TSP_UNWRITTEN, "word %u", addr);
-        if (!k) {
-            *f = s->fact;
-            f->step += addr - s->addr;
-        }
-        if (s->fact.kind != f->kind || s->fact.matrix != f->matrix || s->fact.job != f->job ||
-            s->fact.b != f->b ||
-            (f->kind == F_RESULT && s->fact.step + addr - s->addr != f->step + k))
-            return wrong(c, "words of different things");
-    }
-    return true;
-}
-
-/* What lies there at the start, by slice. */
-static bool read_given(struct checker *c, const struct tsp_instr *i, struct fact *f)
-{
-    const struct tsp_segment *s = &c->p->segments[i->segment];
-    uint32_t local = i->unit % (c->t->mem_slices / 2), groups = c->p->matrices[0].groups;
-    uint32_t first = s->kind == TSP_SEG_X       ? X_AT
-                     : s->kind == TSP_SEG_TOKEN ? TOKEN_AT
-                     : s->kind == TSP_SEG_STORE ? X_AT
-                     : s->kind == TSP_SEG_BIAS  ? BIAS_AT
-                                                : SCALE_AT;
-    uint32_t slices = s->kind == TSP_SEG_X || s->kind == TSP_SEG_STORE ? 2 : 4;
-    bool once = s->kind == TSP_SEG_SCALE || s->kind == TSP_SEG_BIAS;
-    if (local < first || local >= first + slices ||
-        (i->n > 1 && i->step != (once                   ? 0
-                                 : s->kind == TSP_SEG_X ? groups
-                                                        : 1u)))
-        return check_fail(c, TSP_BAD_ADDRESS, "no such data in slice %u", i->unit);
-    local -= first;
-    f->matrix = s->matrix;
-    f->step = i->addr;
-    switch (s->kind) {
-    case TSP_SEG_STORE:
-        f->kind = F_STORED;
-        f->a = (uint8_t)(i->addr / TABLE_WORDS);
-        f->b = (uint8_t)local;
-        f->step = i->addr % TABLE_WORDS;
-        return f->step + i->n <= TABLE_WORDS ||
-               check_fail(c, TSP_BAD_ADDRESS, "beyond a table at word %u", i->addr);
-    case TSP_SEG_X:
-        f->kind = F_X;
-        f->a = (uint8_t)local;
-        f->matrix = 0;
-        f->job = i->addr % groups;
-        f->step = i->addr / groups;
-        return true;
-    case TSP_SEG_TOKEN:
-        f->kind = F_TOKEN;
-        f->matrix = 0;
-        break;
-    default:
-        f->kind = s->kind == TSP_SEG_SCALE ? F_SCALE : F_BIAS;
-        f->job = i->addr;
-        f->step = 0;
-    }
-    f->b = (uint8_t)local;
-    return true;
-}
-
-static bool flow_read(struct checker *c, const struct tsp_instr *i)
-{
-    const struct tsp_segment *s = &c->p->segments[i->segment];
-    struct fact f = {0};
-    bool ok;
-    if (!in_segment(c, i))
-        return false;
-    switch (s->kind) {
-    case TSP_SEG_CODES:
-    case TSP_SEG_BYTES:
-        ok = check_words(c, i, &f) || check_fail(c, TSP_BAD_ADDRESS, "no weights of one job");
-        break;
-    case TSP_SEG_RESULT:
-    case TSP_SEG_TEMP:
-        ok = read_back(c, i, &f);
-        break;
-    case TSP_SEG_INPUT:
-        f.kind = F_WORK;
-        f.b = (uint8_t)(i->unit % 4);
-        ok = true;
-        break;
-    case TSP_SEG_TABLE:
-        ok = check_fail(c, TSP_BAD_ADDRESS, "tables are looked up, not read");
-        break;
-    default:
-        ok = read_given(c, i, &f);
-    }
-    return ok && put(c, i, f, 1);
-}
-
-static struct check_table *table_of(const struct checker *c, const struct tsp_instr *i,
-                                    uint32_t part)
-{
-    return &c->tables[2 * (i->chip * c->t->mem_slices + i->unit) + part];
-}
-
-static bool flow_gather(struct checker *c, const struct tsp_instr *i)
-{
-    struct check_table *t;
-    struct fact f;
-    uint32_t part = i->addr / TABLE_WORDS, end = i->cycle + (i->n - 1u) * i->stride;
-    if (i->n > 1 && i->stride < c->t->lanes / c->t->gather_lanes)
-        return check_fail(c, TSP_GATHER_RATE, "every %u cycles", i->stride);
-    if (!get(c, i, i->in[0], &f))
-        return false;
-    if (f.kind != F_RAW && f.kind != F_EIGHTH)
-        return wrong(c, "not codes");
-    if (c->p->segments[i->segment].kind != TSP_SEG_TABLE || i->addr % TABLE_WORDS ||
-        i->imm != TABLE_WORDS - 1 || part >= c->p->matrices[f.matrix].parts)
-        return check_fail(c, TSP_BAD_ADDRESS, "word %u is not the first of a table", i->addr);
-    t = table_of(c, i, part);
-    if (!t->filled || t->matrix != f.matrix || t->ready >= i->cycle)
-        return check_fail(c, TSP_WRONG_TABLE, "matrix %u, part %u", f.matrix, part);
-    t->used = end > t->used ? end : t->used;
-    f.c = f.kind == F_RAW ? f.a : 7;
-    f.kind = F_WEIGHT;
-    f.a = (uint8_t)part;
-    f.b = t->half;
-    return put(c, i, f, 1);
-}
-
-static bool flow_write(struct checker *c, const struct tsp_instr *i)
-{
-    const struct tsp_segment *s = &c->p->segments[i->segment];
-    struct check_table *t;
-    struct fact f;
-    if (!in_segment(c, i) || !get(c, i, i->in[0], &f))
-        return false;
-    if (i->step != 1)
-        return check_fail(c, TSP_BAD_ADDRESS, "words %u apart", i->step);
-    if (s->kind == TSP_SEG_RESULT)
-        return f.kind == F_RESULT ? store(c, i, f) : wrong(c, "not a result");
-    if (s->kind == TSP_SEG_TEMP)
-        return f.kind == F_WORK ? store(c, i, f) : wrong(c, "not vector work");
-    if (s->kind != TSP_SEG_TABLE)
-        return check_fail(c, TSP_BAD_ADDRESS, "a place that is not written to");
-    if (f.kind != F_STORED || f.a != i->addr / TABLE_WORDS || f.step != i->addr % TABLE_WORDS)
-        return wrong(c, "not the words of this table");
-    t = table_of(c, i, f.a);
-    if (t->filled && t->used >= i->cycle)
-        return check_fail(c, TSP_WRONG_TABLE, "it is still looked up");
-    *t = (struct check_table){f.matrix, f.b, i->n == TABLE_WORDS,
-                              i->cycle + (i->n - 1u) * i->stride, 0};
-    return true;
 }
 
 /* ---- planes ------------------------------------------------------------------------------------
@@ -320,10 +106,10 @@ static bool flow_load(struct checker *c, const struct tsp_instr *i)
     const struct tsp_job *j;
     struct held *h;
     struct fact f;
-    if (!get(c, i, i->in[0], &f))
+    if (!check_get(c, i, i->in[0], &f))
         return false;
     if (f.kind != F_WEIGHT)
-        return wrong(c, "not weights");
+        return check_wrong(c, "not weights");
     if (i->imm >= c->t->weight_buffers)
         return check_fail(c, TSP_BAD_ADDRESS, "buffer %u", i->imm);
     j = &c->p->jobs[f.job];
@@ -331,7 +117,7 @@ static bool flow_load(struct checker *c, const struct tsp_instr *i)
     width = m->packed ? 8 : j->members / m->halves;
     if (j->chip != i->chip || plane / 2 != j->hemisphere ||
         plane % 2 != (m->halves == 2 ? f.b : j->group & 1))
-        return wrong(c, "weights of another plane");
+        return check_wrong(c, "weights of another plane");
     if (i->addr != width * f.step + f.c || (i->n > 1 && i->step != width))
         return check_fail(c, TSP_BAD_COLUMN, "column %u for row %u", i->addr, width * f.step + f.c);
     h = &c->planes[i->chip * c->t->planes + plane].buffer[i->imm];
@@ -405,11 +191,11 @@ static bool flow_dot(struct checker *c, const struct tsp_instr *i)
     struct fact f;
     if (!p->installed.used)
         return check_fail(c, TSP_NOT_LOADED, "nothing is installed");
-    if (!get(c, i, i->in[0], &f))
+    if (!check_get(c, i, i->in[0], &f))
         return false;
     if (f.kind != F_X || f.job != j->group || f.step || i->n != c->p->tokens ||
         f.a != (m->halves == 2 ? i->unit % 2 : 0))
-        return wrong(c, "not the activations of this group");
+        return check_wrong(c, "not the activations of this group");
     if (i->addr + i->n > c->t->acc_vectors)
         return check_fail(c, TSP_SUMS_LOST, "sums %u + %u of %u", i->addr, i->n, c->t->acc_vectors);
     if (i->imm) {
@@ -432,7 +218,7 @@ static bool flow_dot(struct checker *c, const struct tsp_instr *i)
             s = &p->sums[k];
     if (!s || s->matrix != j->matrix || s->block != block || s->part != p->installed.part ||
         s->last_group >= j->group)
-        return wrong(c, "sums of something else");
+        return check_wrong(c, "sums of something else");
     s->groups++;
     s->last_group = j->group;
     s->last = i->cycle;
@@ -462,7 +248,7 @@ static bool flow_emit(struct checker *c, const struct tsp_instr *i)
     f.matrix = (uint16_t)s->matrix;
     f.job = s->block;
     f.a = (uint8_t)(1u << (2 * s->part + plane));
-    return put(c, i, f, 4);
+    return check_put(c, i, f, 4);
 }
 
 /* ---- vectors ------------------------------------------------------------------------------------
@@ -478,8 +264,8 @@ static bool flow_rotate(struct checker *c, const struct tsp_instr *i)
     if (f.kind == F_SUM && !f.c)
         f.c = 1;
     else if (f.kind != F_WORK)
-        return wrong(c, "not sums");
-    return put(c, i, f, 4);
+        return check_wrong(c, "not sums");
+    return check_put(c, i, f, 4);
 }
 
 /* B is one row down, A is not; c 2: both, added up. */
@@ -499,17 +285,17 @@ static bool flow_and(struct checker *c, const struct tsp_instr *i)
     uint32_t first = i->imm == 0x80808080u ? 0 : 4, n = first ? 3 : 4, k;
     struct fact f = {0}, part;
     if (i->imm != 0x80808080u && i->imm != 0x00808080u)
-        return wrong(c, "not the mask of the eighth code");
+        return check_wrong(c, "not the mask of the eighth code");
     for (k = 0; k < n; k++) {
-        if (!get(c, i, i->in[0] + k, &part))
+        if (!check_get(c, i, i->in[0] + k, &part))
             return false;
         if (part.kind != F_RAW || part.a != first + k || (k && !same(&part, &f)))
-            return wrong(c, "not the bytes of one step");
+            return check_wrong(c, "not the bytes of one step");
         f = part;
     }
     f.kind = F_MASKED;
     f.a = first != 0;
-    return put(c, i, f, 4);
+    return check_put(c, i, f, 4);
 }
 
 static bool full(const struct tsp_matrix *m, uint32_t set)
@@ -524,21 +310,21 @@ static bool flow_one(struct checker *c, const struct tsp_instr *i, struct fact f
     switch (i->op) {
     case TSP_MUL:
         if (f.kind != F_MASKED || i->imm != 0x00204081u)
-            return wrong(c, "not masked codes");
+            return check_wrong(c, "not masked codes");
         f.kind = F_SPREAD;
         break;
     case TSP_SHIFT:
         if (f.kind != F_SPREAD || i->imm != (f.a ? 24u : 28u))
-            return wrong(c, "not spread codes");
+            return check_wrong(c, "not spread codes");
         f.kind = F_BITS;
         break;
     default:
         if (f.kind != F_SUM || !in_place(&f) || !full(&c->p->matrices[f.matrix], f.a))
-            return wrong(c, "not complete sums");
+            return check_wrong(c, "not complete sums");
         f.kind = F_FLOAT;
         f.a = f.c = 0;
     }
-    return put(c, i, f, 4);
+    return check_put(c, i, f, 4);
 }
 
 static bool flow_two(struct checker *c, const struct tsp_instr *i, struct fact f, struct fact g)
@@ -572,7 +358,7 @@ static bool flow_two(struct checker *c, const struct tsp_instr *i, struct fact f
         fits = f.kind == F_PLAIN && g.kind == F_BIAS && f.matrix == g.matrix && f.job == g.job;
         f.kind = F_RESULT;
     }
-    return fits ? put(c, i, f, width) : wrong(c, "not two that belong together");
+    return fits ? check_put(c, i, f, width) : check_wrong(c, "not two that belong together");
 }
 
 static bool flow_alu(struct checker *c, const struct tsp_instr *i)
@@ -585,7 +371,7 @@ static bool flow_alu(struct checker *c, const struct tsp_instr *i)
     if (i->op == TSP_WORK) {
         if (i->in[1] != TSP_NO_STREAM && !get_wide(c, i, i->in[1], &g))
             return false;
-        return f.kind == F_WORK ? put(c, i, f, 4) : wrong(c, "not vector work");
+        return f.kind == F_WORK ? check_put(c, i, f, 4) : check_wrong(c, "not vector work");
     }
     if (i->op == TSP_MUL || i->op == TSP_SHIFT || i->op == TSP_FLOAT)
         return flow_one(c, i, f);
@@ -607,24 +393,24 @@ static bool flow_link(struct checker *c, const struct tsp_instr *i)
         if (*busy > i->cycle || (i->n > 1 && i->stride < gap))
             return check_fail(c, TSP_BAD_LINK, "a vector takes %u cycles", gap);
         *busy = i->cycle + (i->n - 1u) * i->stride + gap;
-        return get(c, i, i->in[0], &f) &&
+        return check_get(c, i, i->in[0], &f) &&
                leave(c, i, peer, streams + back, (int64_t)i->cycle + c->t->hop_cycles + gap, 0, f);
     }
     t = slot_of(c, trace_key(i->chip, streams + i->unit, i->cycle));
     if (!t->n || t->n < i->n || (t->stride != i->stride && i->n > 1))
         return check_fail(c, TSP_NOT_SENT, "from chip %u", peer);
-    return put(c, i, t->fact, 1);
+    return check_put(c, i, t->fact, 1);
 }
 
 bool check_flow(struct checker *c, const struct tsp_instr *i)
 {
     switch (i->op) {
     case TSP_READ:
-        return flow_read(c, i);
+        return check_read(c, i);
     case TSP_GATHER:
-        return flow_gather(c, i);
+        return check_gather(c, i);
     case TSP_WRITE:
-        return flow_write(c, i);
+        return check_write(c, i);
     case TSP_LOAD:
         return flow_load(c, i);
     case TSP_INSTALL:
@@ -641,63 +427,4 @@ bool check_flow(struct checker *c, const struct tsp_instr *i)
     default:
         return flow_alu(c, i);
     }
-}
-
-/* ---- the end ------------------------------------------------------------------------------------
- */
-
-/* A result segment is there once; -1: this is no product. */
-static int result_segment(const struct tsp_program *p)
-{
-    uint32_t i;
-    for (i = 0; i < p->segment_count; i++)
-        if (p->segments[i].kind == TSP_SEG_RESULT)
-            return (int)i;
-    return -1;
-}
-
-static bool block_is_there(struct checker *c, uint32_t chip, uint32_t all, uint32_t matrix,
-                           uint32_t block)
-{
-    const struct tsp_place *r = &c->p->results[all];
-    uint32_t k, n;
-    for (k = 0; k < 4; k++)
-        for (n = 0; n < c->p->tokens; n++) {
-            const struct stored *s =
-                r->slice + k < c->t->mem_slices
-                    ? find_stored(c, chip, r->slice + k, (uint32_t)result_segment(c->p),
-                                  r->addr + n, 1)
-                    : NULL;
-            if (!s || s->fact.matrix != matrix || s->fact.job != block || s->fact.b != k ||
-                s->fact.step + (r->addr + n - s->addr) != n)
-                return check_fail(c, TSP_NO_RESULT,
-                                  "matrix %u, block %u, byte %u, token %u on chip %u", matrix,
-                                  block, k, n, chip);
-        }
-    return true;
-}
-
-static bool work_is_there(struct checker *c)
-{
-    uint32_t i, k;
-    for (i = 0; i < c->p->segment_count; i++) {
-        bool found = c->p->segments[i].kind != TSP_SEG_TEMP;
-        for (k = 0; k < c->stored_count && !found; k++)
-            found = c->stored[k].segment == i && !c->stored[k].addr &&
-                    c->stored[k].n >= c->p->segments[i].words;
-        if (!found)
-            return check_fail(c, TSP_NO_RESULT, "segment %u", i);
-    }
-    return true;
-}
-
-bool check_results(struct checker *c)
-{
-    uint32_t chip, i, b, all;
-    for (chip = 0; chip < c->p->chips; chip++)
-        for (i = 0, all = 0; i < c->p->matrix_count; i++)
-            for (b = 0; b < c->p->matrices[i].blocks; b++, all++)
-                if (!block_is_there(c, chip, all, i, b))
-                    return false;
-    return work_is_there(c);
 }

@@ -109,6 +109,15 @@ bool check_fail(struct checker *c, enum tsp_rule rule, const char *format, ...)
 uint32_t check_way(const struct tsp *t, bool west, const struct tsp_instr *i);
 /* check_flow.c: one instruction's operands and what it makes of them. */
 bool check_flow(struct checker *c, const struct tsp_instr *i);
+/* The output: bytes of one fact on adjacent streams, or a whole word in a chain. */
+bool check_put(struct checker *c, const struct tsp_instr *i, struct fact f, uint32_t width);
+/* What passes the unit on a stream, all through the burst. */
+bool check_get(struct checker *c, const struct tsp_instr *i, uint32_t stream, struct fact *f);
+bool check_wrong(struct checker *c, const char *what);
+/* check_memory.c: the same for instructions of slices; the results at the end. */
+bool check_read(struct checker *c, const struct tsp_instr *i);
+bool check_gather(struct checker *c, const struct tsp_instr *i);
+bool check_write(struct checker *c, const struct tsp_instr *i);
 bool check_results(struct checker *c);
 /* check_place.c: where weights lie, and finding them. */
 bool check_placement(struct checker *c);
