@@ -261,7 +261,7 @@ static uint64_t hash_avx512(const uint8_t *data, uint64_t bytes, uint64_t first_
     __m512i at = _mm512_mullo_epi64(_mm512_setr_epi64(1, 2, 3, 4, 5, 6, 7, 8),
                                     _mm512_set1_epi64((long long)step));
     __m512i next = _mm512_set1_epi64((long long)(8 * step)), h0 = _mm512_setzero_si512(), h1 = h0;
-    uint64_t i;
+    uint64_t i, lanes[8], sum = 0; /* unsigned: sums wrap */
     at = _mm512_add_epi64(at, _mm512_set1_epi64((long long)(first_byte / 8 * step)));
     for (i = 0; i + 128 <= bytes; i += 128) {
         __m512i after = _mm512_add_epi64(at, next);
@@ -272,8 +272,10 @@ static uint64_t hash_avx512(const uint8_t *data, uint64_t bytes, uint64_t first_
             h1, mix_epi64(_mm512_xor_si512(after, _mm512_loadu_si512(data + i + 64))));
         at = _mm512_add_epi64(after, next);
     }
-    return (uint64_t)_mm512_reduce_add_epi64(_mm512_add_epi64(h0, h1)) +
-           q35_hash_chunk(data + i, bytes - i, first_byte + i);
+    _mm512_storeu_si512(lanes, _mm512_add_epi64(h0, h1));
+    for (uint32_t lane = 0; lane < 8; lane++)
+        sum += lanes[lane];
+    return sum + q35_hash_chunk(data + i, bytes - i, first_byte + i);
 }
 
 void q35_cpu_install_avx512(struct kernels *k)
