@@ -270,3 +270,18 @@ uint16_t builder_segment(struct builder *b, struct tsp_segment s)
     p->segments[p->segment_count] = s;
     return (uint16_t)p->segment_count++;
 }
+
+struct tsp_instr builder_instr(uint32_t chip, uint32_t kind, uint32_t unit, uint32_t op, uint32_t n,
+                               uint32_t stride)
+{
+    struct tsp_instr i = {.chip = (uint16_t)chip,
+                          .kind = (uint8_t)kind,
+                          .unit = (uint16_t)unit,
+                          .op = (uint8_t)op,
+                          .segment = TSP_NO_SEGMENT,
+                          .n = (uint16_t)n,
+                          .stride = (uint16_t)stride,
+                          .in = {TSP_NO_STREAM, TSP_NO_STREAM},
+                          .out = TSP_NO_STREAM};
+    return i;
+}

@@ -43,6 +43,10 @@ uint32_t builder_commit(struct builder *b, uint32_t earliest);
  * at least `least` or all of them. */
 uint32_t builder_commit_some(struct builder *b, uint32_t earliest, uint32_t least, uint32_t *n);
 
+/* An instruction with neither streams nor a segment, issued n times, every `stride` cycles. */
+struct tsp_instr builder_instr(uint32_t chip, uint32_t kind, uint32_t unit, uint32_t op, uint32_t n,
+                               uint32_t stride);
+
 uint16_t builder_segment(struct builder *b, struct tsp_segment s);
 
 #endif

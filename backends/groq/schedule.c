@@ -35,27 +35,12 @@ int32_t groq_way_in(const struct sched *s, uint32_t hemi, uint32_t kind, uint32_
     return groq_way_out(s, 1 - hemi, kind, unit);
 }
 
-struct tsp_instr groq_instr(uint32_t chip, uint32_t kind, uint32_t unit, uint32_t op, uint32_t n,
-                            uint32_t stride)
-{
-    struct tsp_instr i = {.chip = (uint16_t)chip,
-                          .kind = (uint8_t)kind,
-                          .unit = (uint16_t)unit,
-                          .op = (uint8_t)op,
-                          .segment = TSP_NO_SEGMENT,
-                          .n = (uint16_t)n,
-                          .stride = (uint16_t)stride,
-                          .in = {TSP_NO_STREAM, TSP_NO_STREAM},
-                          .out = TSP_NO_STREAM};
-    return i;
-}
-
 /* A read whose data is on slot `slot` of a stream. */
 void groq_add_read(struct sched *s, uint32_t chip, uint32_t slice, int32_t slot, int32_t way,
                    uint16_t out, uint16_t segment, uint32_t addr, uint32_t step, uint32_t n,
                    uint32_t stride)
 {
-    struct tsp_instr i = groq_instr(chip, TSP_U_READ, slice, TSP_READ, n, stride);
+    struct tsp_instr i = builder_instr(chip, TSP_U_READ, slice, TSP_READ, n, stride);
     i.out = out;
     i.segment = segment;
     i.addr = addr;
@@ -66,7 +51,7 @@ void groq_add_read(struct sched *s, uint32_t chip, uint32_t slice, int32_t slot,
 void groq_add_write(struct sched *s, uint32_t chip, uint32_t slice, int32_t slot, int32_t way,
                     uint16_t in, uint16_t segment, uint32_t addr, uint32_t n, uint32_t stride)
 {
-    struct tsp_instr i = groq_instr(chip, TSP_U_WRITE, slice, TSP_WRITE, n, stride);
+    struct tsp_instr i = builder_instr(chip, TSP_U_WRITE, slice, TSP_WRITE, n, stride);
     i.in[0] = in;
     i.segment = segment;
     i.addr = addr;
@@ -78,7 +63,7 @@ void groq_add_alu(struct sched *s, uint32_t chip, uint32_t alu, uint32_t op, int
                   uint16_t in0, uint16_t in1, uint32_t imm, uint16_t out, uint32_t n,
                   uint32_t stride)
 {
-    struct tsp_instr i = groq_instr(chip, TSP_U_ALU, alu, op, n, stride);
+    struct tsp_instr i = builder_instr(chip, TSP_U_ALU, alu, op, n, stride);
     i.in[0] = in0;
     i.in[1] = in1;
     i.imm = imm;
@@ -159,9 +144,9 @@ static void decode(struct sched *s, const struct tsp_job *j, uint32_t part, uint
             uint32_t slice = hemi * groq_half_of(s) + gather[8 * h + k];
             int32_t slot = k == 7 ? 4 * vl : 0;
             uint32_t plane = 2 * hemi + (m->halves == 2 ? h : j->group & 1);
-            struct tsp_instr g = groq_instr(j->chip, TSP_U_READ, slice, TSP_GATHER, n, stride);
+            struct tsp_instr g = builder_instr(j->chip, TSP_U_READ, slice, TSP_GATHER, n, stride);
             struct tsp_instr l =
-                groq_instr(j->chip, TSP_U_LOAD, plane * 16 + k, TSP_LOAD, n, stride);
+                builder_instr(j->chip, TSP_U_LOAD, plane * 16 + k, TSP_LOAD, n, stride);
             g.in[0] = groq_outward(s, hemi, k == 7 ? S_EIGHTH : S_RAW + k);
             g.out = groq_outward(s, hemi, S_WEIGHT + 8 * h + k);
             g.segment = s->p->seg_table;
@@ -186,7 +171,7 @@ static void stream(struct sched *s, const struct tsp_job *j, uint32_t first)
             uint32_t member = h * GROQ_DECODED_WIDTH + k;
             const struct tsp_place *from = &s->p->places[j->places + member];
             uint32_t plane = 2 * hemi + (m->halves == 2 ? h : j->group & 1);
-            struct tsp_instr l = groq_instr(j->chip, TSP_U_LOAD, plane * 16 + k, TSP_LOAD, n, 1);
+            struct tsp_instr l = builder_instr(j->chip, TSP_U_LOAD, plane * 16 + k, TSP_LOAD, n, 1);
             if (k >= j->rows)
                 continue;
             groq_add_read(s, j->chip, from->slice, 0,
@@ -221,7 +206,7 @@ static void install(struct sched *s, const struct tsp_job *j, uint32_t part, uin
     int32_t mxm = groq_way_out(s, j->hemisphere, TSP_U_PLANE, 2u * j->hemisphere);
     for (k = 0; k < 2; k++) {
         uint32_t plane = 2u * j->hemisphere + k;
-        struct tsp_instr i = groq_instr(j->chip, TSP_U_PLANE, plane, TSP_INSTALL, 1, 1);
+        struct tsp_instr i = builder_instr(j->chip, TSP_U_PLANE, plane, TSP_INSTALL, 1, 1);
         i.imm = l->phases & 1;
         if (in_use(m, j, k))
             builder_add(&s->b, 0, i);
@@ -231,7 +216,7 @@ static void install(struct sched *s, const struct tsp_job *j, uint32_t part, uin
     for (k = 0; k < 2; k++) {
         uint32_t plane = 2u * j->hemisphere + k, half = m->halves == 2 ? k : 0;
         uint32_t slice = j->hemisphere * groq_half_of(s) + GROQ_X_SLICE + half;
-        struct tsp_instr d = groq_instr(j->chip, TSP_U_PLANE, plane, TSP_DOT, n, 1);
+        struct tsp_instr d = builder_instr(j->chip, TSP_U_PLANE, plane, TSP_DOT, n, 1);
         if (!in_use(m, j, k))
             continue;
         groq_add_read(s, j->chip, slice, -mxm, groq_way_out(s, j->hemisphere, TSP_U_READ, slice),

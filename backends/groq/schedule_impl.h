@@ -53,8 +53,6 @@ uint16_t groq_inward(const struct sched *s, uint32_t hemi, uint32_t id);
 /* Way of a unit along the outward or inward direction of a hemisphere. */
 int32_t groq_way_out(const struct sched *s, uint32_t hemi, uint32_t kind, uint32_t unit);
 int32_t groq_way_in(const struct sched *s, uint32_t hemi, uint32_t kind, uint32_t unit);
-struct tsp_instr groq_instr(uint32_t chip, uint32_t kind, uint32_t unit, uint32_t op, uint32_t n,
-                            uint32_t stride);
 /* A read whose data is on slot `slot` of a stream. */
 void groq_add_read(struct sched *s, uint32_t chip, uint32_t slice, int32_t slot, int32_t way,
                    uint16_t out, uint16_t segment, uint32_t addr, uint32_t step, uint32_t n,

@@ -17,8 +17,8 @@ static void add_sums(struct sched *s, const struct tsp_job *j, uint32_t plane, u
     const struct lane *l = &s->lanes[2 * j->chip + j->hemisphere];
     uint32_t hemi = j->hemisphere, n = tokens->n, unit = 2 * hemi + plane;
     int32_t slot = part ? -(int32_t)s->t->sxm_latency : 0;
-    struct tsp_instr e = groq_instr(j->chip, TSP_U_EMIT, unit, TSP_EMIT, n, 1);
-    struct tsp_instr r = groq_instr(j->chip, TSP_U_SXM, 4 * hemi + plane, TSP_ROTATE, n, 1);
+    struct tsp_instr e = builder_instr(j->chip, TSP_U_EMIT, unit, TSP_EMIT, n, 1);
+    struct tsp_instr r = builder_instr(j->chip, TSP_U_SXM, 4 * hemi + plane, TSP_ROTATE, n, 1);
     e.out = groq_inward(s, hemi, S_ACC + id);
     e.addr = groq_sums_of(s, l, part) + tokens->first;
     builder_add(&s->b, slot + groq_way_in(s, hemi, TSP_U_EMIT, unit) - 1, e);
@@ -142,8 +142,8 @@ void groq_exchange(struct sched *s, const struct tsp_job *j, uint32_t block, uin
                       1, n, gap);
         for (c = 0; c < s->p->chips; c++) {
             uint32_t to = c < j->chip ? c : c - 1, from = j->chip < c ? j->chip : j->chip - 1u;
-            struct tsp_instr tx = groq_instr(j->chip, TSP_U_SEND, to, TSP_SEND, n, gap);
-            struct tsp_instr rx = groq_instr(c, TSP_U_RECEIVE, from, TSP_RECEIVE, n, gap);
+            struct tsp_instr tx = builder_instr(j->chip, TSP_U_SEND, to, TSP_SEND, n, gap);
+            struct tsp_instr rx = builder_instr(c, TSP_U_RECEIVE, from, TSP_RECEIVE, n, gap);
             int32_t sent = builder_way(s->t, DIR_WEST, TSP_U_SEND, to);
             int32_t got = sent + (int32_t)(s->t->hop_cycles + gap);
             if (c == j->chip)

@@ -11,21 +11,6 @@
 
 enum { S_IN = 0, S_SECOND = 4, S_OUT = 8, PASS_SLICES = 4 };
 
-static struct tsp_instr instr(uint32_t chip, uint32_t kind, uint32_t unit, uint32_t op, uint32_t n,
-                              uint32_t stride)
-{
-    struct tsp_instr i = {.chip = (uint16_t)chip,
-                          .kind = (uint8_t)kind,
-                          .unit = (uint16_t)unit,
-                          .op = (uint8_t)op,
-                          .segment = TSP_NO_SEGMENT,
-                          .n = (uint16_t)n,
-                          .stride = (uint16_t)stride,
-                          .in = {TSP_NO_STREAM, TSP_NO_STREAM},
-                          .out = TSP_NO_STREAM};
-    return i;
-}
-
 /* Memory of one pass: four slices of the eastern hemisphere. */
 struct area {
     uint16_t segment;
@@ -37,7 +22,7 @@ static void read4(struct builder *b, uint32_t chip, const struct area *a, uint32
 {
     uint32_t k;
     for (k = 0; k < 4; k++) {
-        struct tsp_instr i = instr(chip, TSP_U_READ, a->slice + k, TSP_READ, n, p->stride);
+        struct tsp_instr i = builder_instr(chip, TSP_U_READ, a->slice + k, TSP_READ, n, p->stride);
         i.out = (uint16_t)(b->t.streams + stream + k); /* inwards of E: west */
         i.segment = a->segment;
         i.step = 1;
@@ -59,7 +44,8 @@ static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p
     if (p->permute) {
         int32_t back = -(int32_t)t->sxm_latency + builder_way(t, DIR_WEST, TSP_U_SXM, 4);
         for (k = 0; k < 4; k++) { /* out east, through the SXM, back west */
-            struct tsp_instr r = instr(chip, TSP_U_READ, in->slice + k, TSP_READ, n, p->stride);
+            struct tsp_instr r =
+                builder_instr(chip, TSP_U_READ, in->slice + k, TSP_READ, n, p->stride);
             r.out = (uint16_t)(S_IN + k);
             r.segment = in->segment;
             r.step = 1;
@@ -68,7 +54,7 @@ static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p
                             builder_way(t, DIR_EAST, TSP_U_READ, r.unit) - (int32_t)t->mem_latency,
                         r);
         }
-        struct tsp_instr s = instr(chip, TSP_U_SXM, 4, TSP_ROTATE, n, p->stride);
+        struct tsp_instr s = builder_instr(chip, TSP_U_SXM, 4, TSP_ROTATE, n, p->stride);
         s.in[0] = S_IN;
         s.out = (uint16_t)(t->streams + S_IN);
         s.imm = 4;
@@ -79,7 +65,7 @@ static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p
     if (p->operands > 1)
         read4(b, chip, second, S_SECOND, 0, p, n);
     for (k = 0; k < p->ops; k++) {
-        struct tsp_instr i = instr(chip, TSP_U_ALU, k, TSP_WORK, n, p->stride);
+        struct tsp_instr i = builder_instr(chip, TSP_U_ALU, k, TSP_WORK, n, p->stride);
         i.in[0] = k ? (uint16_t)(chain + k - 1) : (uint16_t)(t->streams + S_IN);
         i.in[1] = !k && p->operands > 1 ? (uint16_t)(t->streams + S_SECOND) : TSP_NO_STREAM;
         i.out = k + 1 == p->ops ? (uint16_t)S_OUT : (uint16_t)(chain + k);
@@ -88,7 +74,8 @@ static void add_pass(struct builder *b, uint32_t chip, const struct groq_pass *p
     }
     slot = at - builder_way(t, DIR_EAST, TSP_U_ALU, 0);
     for (k = 0; k < 4; k++) {
-        struct tsp_instr w = instr(chip, TSP_U_WRITE, out->slice + k, TSP_WRITE, n, p->stride);
+        struct tsp_instr w =
+            builder_instr(chip, TSP_U_WRITE, out->slice + k, TSP_WRITE, n, p->stride);
         w.in[0] = (uint16_t)(S_OUT + k);
         w.segment = out->segment;
         w.step = 1;
@@ -181,10 +168,10 @@ enum q35_status groq_schedule_handover(struct tsp_program *p, const struct tsp *
         int32_t sent = builder_way(t, DIR_WEST, TSP_U_SEND, 0);
         int32_t got = sent + (int32_t)(t->hop_cycles + gap);
         n = vectors - at < most ? vectors - at : most;
-        r = instr(0, TSP_U_READ, 0, TSP_READ, n, gap);
-        s = instr(0, TSP_U_SEND, 0, TSP_SEND, n, gap);
-        x = instr(1, TSP_U_RECEIVE, 0, TSP_RECEIVE, n, gap);
-        w = instr(1, TSP_U_WRITE, 0, TSP_WRITE, n, gap);
+        r = builder_instr(0, TSP_U_READ, 0, TSP_READ, n, gap);
+        s = builder_instr(0, TSP_U_SEND, 0, TSP_SEND, n, gap);
+        x = builder_instr(1, TSP_U_RECEIVE, 0, TSP_RECEIVE, n, gap);
+        w = builder_instr(1, TSP_U_WRITE, 0, TSP_WRITE, n, gap);
         r.out = s.in[0] = (uint16_t)t->streams;
         x.out = w.in[0] = 0;
         r.segment = seg_from;
