@@ -44,7 +44,8 @@ int q35_isolate_serve(const char *path, const struct q35_options *options);
     X(CLOSE)                                                                                       \
     X(SUPPORTS)                                                                                    \
     X(PLAN)                                                                                        \
-    X(MEASURE) X(BUFFER_ALLOC) X(BUFFER_FREE) X(BUFFER_WRITE) X(BUFFER_READ) X(MAP_FILE)           \
+    X(MEASURE)                                                                                     \
+    X(REPORT) X(BUFFER_ALLOC) X(BUFFER_FREE) X(BUFFER_WRITE) X(BUFFER_READ) X(MAP_FILE)            \
         X(WEIGHTS_BEGIN) X(WEIGHTS_PUT) X(WEIGHTS_COMMIT) X(WEIGHTS_FREE) X(KV_CREATE) X(KV_FREE)  \
             X(KV_TRUNCATE) X(KV_FORK) X(RUN_LAYERS) X(WAIT) X(POLL) X(CANCEL)
 enum iso_call {
@@ -86,6 +87,14 @@ struct iso_run {
     uint64_t weights, kv, signal;
     struct iso_span in, out;
 };
+
+/* Which functions of "q35.measure" the plugin has; a DESCRIBE is answered with them. */
+enum iso_measure { ISO_HAS_SECONDS = 1, ISO_HAS_REPORT = 2 };
+
+/* isolate_measure.c, the worker's part. data: the request's bytes in the arena. */
+uint32_t iso_measure_has(const struct q35_plugin *api);
+enum q35_status iso_measure_serve(const struct q35_plugin *api, struct q35_device *device,
+                                  const struct iso_request *q, uint8_t *data, struct iso_reply *r);
 
 /* Layers as the array, then all their tensor descriptors. */
 uint64_t iso_layers_bytes(const struct q35_layer *layers, uint32_t count, uint32_t stride);

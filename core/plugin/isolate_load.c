@@ -63,6 +63,7 @@ static enum q35_status describe(struct iso_session *s, struct q35_plugin *api,
     if (api->abi_minor > Q35_ABI_MINOR) /* the worker is of another build */
         api->abi_minor = Q35_ABI_MINOR;
     iso_proxy_fill(api);
+    api->get_extension = iso_proxy_extension((uint32_t)reply.id);
     return take_texts(p, api, reply.x, reply.n, err);
 }
 

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "q35/measure.h"
-
 /* The slots of an isolated device: each packs its arguments, calls, and unpacks. */
 
 enum q35_status iso_simple_call(struct iso_session *s, const struct iso_request *request,
@@ -61,18 +59,26 @@ static void free_call(struct iso_object *o, uint32_t call)
     free(o);
 }
 
-/* Puts layers into the arena. */
+enum q35_status iso_send_layers(struct iso_session *s, const struct q35_layer *layers,
+                                uint32_t count, uint32_t stride, uint64_t more,
+                                struct iso_request *request, struct q35_error *err)
+{
+    enum q35_status st;
+    request->a = count;
+    request->bytes = iso_layers_bytes(layers, count, stride);
+    if (!q35_add_size(request->bytes, more, &request->bytes))
+        request->bytes = UINT64_MAX; /* refused by iso_take */
+    st = iso_take(s, request->bytes, &request->offset, err);
+    if (st == Q35_OK)
+        iso_layers_pack(s->arena + request->offset, layers, count, stride);
+    return st;
+}
+
 static enum q35_status pack_layers(struct iso_session *s, const struct q35_layer *layers,
                                    uint32_t count, uint32_t stride, struct iso_request *request,
                                    struct q35_error *err)
 {
-    enum q35_status st;
-    request->bytes = iso_layers_bytes(layers, count, stride);
-    st = iso_take(s, request->bytes, &request->offset, err);
-    if (st == Q35_OK)
-        iso_layers_pack(s->arena + request->offset, layers, count, stride);
-    request->a = count;
-    return st;
+    return iso_send_layers(s, layers, count, stride, 0, request, err);
 }
 
 /* ---- the device --------------------------------------------------------------------------- */
@@ -171,30 +177,6 @@ static enum q35_status proxy_plan(struct q35_device *dev, const struct q35_plan_
         result->size = size;
     }
     return st;
-}
-
-static enum q35_status proxy_seconds(struct q35_device *dev, const struct q35_layer *layers,
-                                     uint32_t count, uint32_t stride, uint32_t n_tokens,
-                                     uint32_t context, double *out, struct q35_error *err)
-{
-    struct iso_session *s = session_of(dev);
-    struct iso_request request = {.call = ISO_MEASURE, .b = n_tokens, .c = context};
-    struct iso_reply reply;
-    enum q35_status st = pack_layers(s, layers, count, stride, &request, err);
-    if (st != Q35_OK)
-        return st;
-    st = iso_call(s, &request, &reply, -1, err);
-    iso_give(s, request.offset);
-    if (st == Q35_OK)
-        *out = reply.seconds;
-    return st;
-}
-
-/* A plugin without the extension answers UNSUPPORTED when asked. */
-static const void *proxy_get_extension(const char *id, uint32_t version)
-{
-    static const struct q35_measure measure = {(uint32_t)sizeof(measure), 0, proxy_seconds};
-    return version == 1 && strcmp(id, Q35_EXT_MEASURE) == 0 ? &measure : NULL;
 }
 
 /* ---- buffers ------------------------------------------------------------------------------ */
@@ -419,5 +401,4 @@ void iso_proxy_fill(struct q35_plugin *api)
     api->poll = iso_proxy_poll;
     api->cancel = iso_proxy_cancel;
     api->reset = proxy_reset;
-    api->get_extension = proxy_get_extension;
 }

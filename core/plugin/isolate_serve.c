@@ -1,6 +1,5 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
-#include "backends/reference/soft.h"
 #include "core/plugin/isolate.h"
 
 #include <errno.h>
@@ -11,8 +10,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include "q35/measure.h"
 
 /* The worker's end: one thread for each channel turns requests into calls of the plugin. */
 
@@ -102,7 +99,7 @@ static enum q35_status describe(const struct iso_request *q, struct iso_reply *r
     }
     r->n = api->option_count;
     r->x = s.len;
-    r->id = (uint64_t)api->abi_minor << 32;
+    r->id = (uint64_t)api->abi_minor << 32 | iso_measure_has(api);
     if (!s.failed && s.len <= q->bytes)
         memcpy(arena + q->offset, s.data, s.len);
     else
@@ -148,21 +145,6 @@ static enum q35_status supports(const struct iso_request *q, struct iso_reply *r
 {
     struct q35_layer *layers = iso_layers_unpack(arena + q->offset, q->bytes, 1);
     enum q35_status st = layers ? plugin.api.supports(device, layers, &r->err) : bad(&r->err);
-    free(layers);
-    return st;
-}
-
-static enum q35_status measure(const struct iso_request *q, struct iso_reply *r)
-{
-    const struct q35_measure *m = plugin.api.get_extension(Q35_EXT_MEASURE, 1);
-    struct q35_layer *layers;
-    enum q35_status st;
-    if (!m || !Q35_HAS(m, struct q35_measure, seconds) || !m->seconds)
-        return q35_fail(&r->err, Q35_E_UNSUPPORTED, "the plugin has no " Q35_EXT_MEASURE);
-    layers = iso_layers_unpack(arena + q->offset, q->bytes, q->a);
-    st = layers ? m->seconds(q35_soft_own(&plugin.api, device), layers, q->a, (uint32_t)sizeof(*layers), q->b, q->c,
-                             &r->seconds, &r->err)
-                : bad(&r->err);
     free(layers);
     return st;
 }
@@ -370,7 +352,8 @@ static enum q35_status dispatch(const struct iso_request *q, struct iso_reply *r
     case ISO_PLAN:
         return plan(q, r);
     case ISO_MEASURE:
-        return measure(q, r);
+    case ISO_REPORT:
+        return iso_measure_serve(&plugin.api, device, q, arena + q->offset, r);
     case ISO_BUFFER_ALLOC:
         return buffer_alloc(q, r);
     case ISO_MAP_FILE:

@@ -132,8 +132,18 @@ static inline uint64_t live_id(const struct iso_object *o)
 enum q35_status iso_simple_call(struct iso_session *s, const struct iso_request *request,
                                 struct q35_error *err);
 
+/* Puts layers into the arena: iso_give(s, request->offset) when the call is done. `more` bytes
+ * follow the layers. */
+enum q35_status iso_send_layers(struct iso_session *s, const struct q35_layer *layers,
+                                uint32_t count, uint32_t stride, uint64_t more,
+                                struct iso_request *request, struct q35_error *err);
+
 /* isolate_proxy.c: sets every slot of a device. */
 void iso_proxy_fill(struct q35_plugin *api);
+
+/* isolate_measure.c: get_extension for a plugin whose "q35.measure" has these functions, a set of
+ * enum iso_measure. */
+const void *(*iso_proxy_extension(uint32_t has))(const char *id, uint32_t version);
 
 /* isolate_run.c: those of running. */
 enum q35_status iso_proxy_run_layers(struct q35_device *dev, const struct q35_run *run,

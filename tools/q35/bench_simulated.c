@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 
+#include "backends/reference/soft.h"
 #include "q35/measure.h"
 #include "tools/q35/cli.h"
 
@@ -29,10 +30,10 @@ int bench_report(struct cli *cli, const struct bench_device *b, const struct q35
     struct q35_error err = Q35_ERROR_INIT;
     char *text = calloc(1, REPORT_BYTES);
     enum q35_status st =
-        text
-            ? measure_of(b)->report(b->device->dev, layers, q35_model_layer_count(model),
-                                    sizeof(*layers), batch, context, json, text, REPORT_BYTES, &err)
-            : q35_fail(&err, Q35_E_NOMEM, "no memory for a report");
+        text ? measure_of(b)->report(q35_soft_own(&b->device->plugin->api, b->device->dev), layers,
+                                     q35_model_layer_count(model), sizeof(*layers), batch, context,
+                                     json, text, REPORT_BYTES, &err)
+             : q35_fail(&err, Q35_E_NOMEM, "no memory for a report");
     int rc = CLI_OK;
     if (st != Q35_OK) {
         rc = cli_error(cli, &err);

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "q35/backend.h"
+#include "q35/measure.h"
 
 static const struct q35_ops *reference;
 static char trigger[512];
@@ -56,6 +56,8 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
         else
             snprintf(trigger, sizeof(trigger), "%s", options->items[i].value);
     *out = calloc(1, 8);
+    if (*out)
+        memcpy(*out, &(unsigned){4711}, sizeof(unsigned));
     return *out ? Q35_OK : Q35_E_NOMEM;
 }
 
@@ -90,6 +92,50 @@ static enum q35_status swiglu(void *user, uint64_t n, const float *gate, const f
     return reference->swiglu(user, n, gate, up, out, err);
 }
 
+static uint32_t tensors(const struct q35_layer *layers, uint32_t count, uint32_t stride)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct q35_layer *l = (const void *)((const char *)layers + (size_t)i * stride);
+        for (uint32_t t = 0; t < l->tensor_count; t++)
+            n += ((const struct q35_tensor_desc *)(const void *)((const char *)l->tensors +
+                                                                 (size_t)t * l->tensor_stride))
+                     ->role;
+    }
+    return n;
+}
+
+static enum q35_status seconds(struct q35_device *dev, const struct q35_layer *layers,
+                               uint32_t count, uint32_t stride, uint32_t n_tokens, uint32_t context,
+                               double *out, struct q35_error *err)
+{
+    (void)dev;
+    (void)err;
+    *out = 1e-6 * n_tokens * count + 1e-9 * (context + tensors(layers, count, stride));
+    return Q35_OK;
+}
+
+/* What it was asked, and that the device is the one that it opened. */
+static enum q35_status report(struct q35_device *dev, const struct q35_layer *layers,
+                              uint32_t count, uint32_t stride, uint32_t n_tokens, uint32_t context,
+                              uint32_t json, char *text, uint64_t size, struct q35_error *err)
+{
+    int n =
+        snprintf(text, (size_t)size,
+                 json ? "{\"asked\": [%u, %u, %u, %u], \"own\": %u}" : "%u %u %u %u %u\n", count,
+                 tensors(layers, count, stride), n_tokens, context, *(unsigned *)(void *)dev);
+    if (n >= 0 && (uint64_t)n < size)
+        return Q35_OK;
+    snprintf(err->message, sizeof(err->message), "a report takes %d bytes", n);
+    return Q35_E_CAPACITY;
+}
+
+static const void *get_extension(const char *id, uint32_t version)
+{
+    static const struct q35_measure measure = {sizeof(measure), 0, seconds, report};
+    return version == 1 && strcmp(id, Q35_EXT_MEASURE) == 0 ? &measure : NULL;
+}
+
 static const struct q35_ops ops = {.size = sizeof(ops), .swiglu = swiglu};
 static const struct q35_option_spec specs[] = {{"trigger", "string", "a file", ""},
                                                {"after", "int", "layers", "-1"}};
@@ -108,6 +154,7 @@ static const struct q35_plugin plugin = {
     .device_info = device_info,
     .open = open_device,
     .close = close_device,
+    .get_extension = get_extension,
 };
 
 Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t major, uint32_t minor)

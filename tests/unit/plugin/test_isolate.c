@@ -7,8 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "backends/reference/soft.h"
 #include "core/plugin/isolate_session.h"
 #include "core/verify/session.h"
+#include "q35/measure.h"
 
 /* isolate = process: the same bits as in this process, and a worker's end is a lost device. */
 
@@ -234,6 +236,68 @@ static void same_answers(void **state)
         assert_int_equal(errs[0][k].status, errs[1][k].status);
     }
     vfy_model_destroy(m);
+}
+
+/* A device's own account of its speed arrives as it is told. */
+static void same_measures(void **state)
+{
+    struct vfy_shape shape = vfy_shape_small();
+    struct vfy_model *m = vfy_model_create(&shape, 3);
+    const uint32_t stride = sizeof(struct q35_layer);
+    char text[2][2][96] = {{""}};
+    double seconds[2] = {0, 1};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct q35_error err = Q35_ERROR_INIT;
+        const struct q35_measure *x;
+        struct q35_device *dev;
+        struct rig r;
+        rig_init(&r, i, 60);
+        dev = q35_soft_own(r.dev.api, r.dev.dev);
+        assert_null(r.dev.api->get_extension("q35.other", 1));
+        assert_null(r.dev.api->get_extension(Q35_EXT_MEASURE, 2));
+        x = r.dev.api->get_extension(Q35_EXT_MEASURE, 1);
+        assert_non_null(x);
+        must(x->seconds(dev, m->layers, m->layer_count, stride, 3, 500, &seconds[i], &err), &err);
+        for (uint32_t json = 0; json < 2; json++)
+            must(x->report(dev, m->layers, m->layer_count, stride, 3, 500, json, text[i][json],
+                           sizeof(text[i][json]), &err),
+                 &err);
+        assert_int_equal(
+            x->report(dev, m->layers, m->layer_count, stride, 3, 500, 1, text[i][1], 16, &err),
+            Q35_E_CAPACITY);
+        assert_non_null(strstr(err.message, "a report takes"));
+        assert_int_equal(
+            x->report(dev, m->layers, 1, stride, 3, 500, 1, text[i][1], i ? UINT64_MAX : 16, &err),
+            Q35_E_CAPACITY); /* beyond the arena */
+        must(x->report(dev, m->layers, m->layer_count, stride, 3, 500, 1, text[i][1],
+                       sizeof(text[i][1]), &err),
+             &err);
+        rig_fini(&r);
+    }
+    assert_true(seconds[0] == seconds[1]);
+    assert_string_equal(text[0][0], text[1][0]);
+    assert_string_equal(text[0][1], text[1][1]);
+    assert_non_null(strstr(text[1][0], " 3 500 4711\n"));
+    vfy_model_destroy(m);
+}
+
+/* A plugin without the extension has none in a process of its own either. */
+static void no_measures(void **state)
+{
+    struct q35_error err = Q35_ERROR_INIT;
+    struct q35_registry *registry;
+    struct q35_config *config;
+    char text[1024];
+    (void)state;
+    snprintf(text, sizeof(text), "[backend s]\npath = %s/sample_none.so\nisolate = process\n",
+             folder);
+    must(q35_config_parse(&config, text, "t.ini", &err), &err);
+    must(q35_registry_create(&registry, config, &err), &err);
+    assert_true(registry->device_count > 0);
+    assert_null(registry->devices[0].plugin->api.get_extension(Q35_EXT_MEASURE, 1));
+    q35_registry_destroy(registry);
+    q35_config_free(config);
 }
 
 /* A tensor inside a mapped file is not copied: the worker maps the file. */
@@ -478,6 +542,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arena_pieces),   cmocka_unit_test(same_bits),
         cmocka_unit_test(same_answers),   cmocka_unit_test(maps_files),
+        cmocka_unit_test(same_measures),  cmocka_unit_test(no_measures),
         cmocka_unit_test(lost_and_reset), cmocka_unit_test(killed_from_outside),
         cmocka_unit_test(many_waiters),   cmocka_unit_test(ends_with_the_host),
         cmocka_unit_test(refusals),
