@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/graph/float_attention.h"
 #include "core/graph/float_matmul.h"
-#include "core/graph/variants.h"
 #include "q35/arith.h"
 
-enum { MAX_TOKENS = 128, LANES = 16 }; /* evaluated at once; values in a vector */
+enum { MAX_TOKENS = 128 }; /* evaluated at once */
 #define NO_STOP UINT32_MAX
 
 struct q35_float {
@@ -217,109 +217,7 @@ static enum q35_status head_norm(struct q35_float *f, uint32_t layer, uint32_t r
     return s;
 }
 
-static void rope_table(struct q35_float *f, uint32_t n, uint32_t start)
-{
-    uint32_t half = f->p->rope_dim / 2, t, i;
-    for (t = 0; t < n; t++)
-        for (i = 0; i < half; i++) {
-            float *c = f->cos_sin + (size_t)t * f->p->rope_dim;
-            q35_rope_angle(start + t, f->p->rope_freqs[i], &c[i], &c[half + i]);
-        }
-}
-
-static void rope(const struct q35_float *f, uint32_t n, uint32_t heads, float *x)
-{
-    const struct q35_params *p = f->p;
-    uint32_t half = p->rope_dim / 2, t, h, i;
-    for (t = 0; t < n; t++) {
-        const float *c = f->cos_sin + (size_t)t * p->rope_dim;
-        for (h = 0; h < heads; h++) {
-            float *v = x + ((size_t)t * heads + h) * p->head_dim;
-            for (i = 0; i < half; i++) {
-                bool pairs = p->rope_style == Q35_ROPE_PAIRS;
-                q35_rope_pair(&v[pairs ? 2 * i : i], &v[pairs ? 2 * i + 1 : i + half], c[i],
-                              c[half + i]);
-            }
-        }
-    }
-}
-
 /* ---- attention ---- */
-
-struct attention {
-    const struct q35_float *f;
-    const float *keys, *values; /* [max_context][kv_dim] of this layer */
-    uint32_t start;
-    float *out; /* [n][q_dim] */
-};
-
-typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
-
-/* 16 partial sums over ascending i, added up in a fixed tree. */
-BODY float head_dot(const float *x, const float *y, uint32_t d)
-{
-    lanes a = {0};
-    float s[LANES], rest = 0.0f;
-    uint32_t i;
-    int h, k;
-    for (i = 0; i + LANES <= d; i += LANES)
-        a += *(const lanes *)(x + i) * *(const lanes *)(y + i);
-    for (; i < d; i++)
-        rest += x[i] * y[i];
-    memcpy(s, &a, sizeof(s));
-    for (h = LANES / 2; h; h /= 2)
-        for (k = 0; k < h; k++)
-            s[k] += s[k + h];
-    return s[0] + rest;
-}
-
-/* out[d] = sum over j in [from, last] of p[j] v[j] / total; v[j] at j * stride */
-BODY void head_mix(const float *p, const float *v, size_t stride, uint32_t from, uint32_t last,
-                   float total, uint32_t d, float *out)
-{
-    uint32_t i, j;
-    for (i = 0; i + LANES <= d; i += LANES) {
-        lanes a = {0};
-        for (j = from; j <= last; j++)
-            a += p[j] * *(const lanes *)(v + j * stride + i);
-        *(lanes *)(out + i) = a / total;
-    }
-    for (; i < d; i++) {
-        float a = 0.0f;
-        for (j = from; j <= last; j++)
-            a += p[j] * v[j * stride + i];
-        out[i] = a / total;
-    }
-}
-
-BODY void attend_head_body(const struct attention *a, uint32_t thread, uint32_t item)
-{
-    const struct q35_params *p = a->f->p;
-    uint32_t t = item / p->n_heads, head = item % p->n_heads, d = p->head_dim;
-    uint32_t kv = head / (p->n_heads / p->n_kv_heads), last = a->start + t, j;
-    uint32_t from = p->window && last + 1 > p->window ? last + 1 - p->window : 0;
-    const float *q = a->f->q + (size_t)t * q_dim(p) + (size_t)head * d;
-    float *scores = a->f->scores + (size_t)thread * a->f->max_context;
-    float top = -3.4e38f, total = 0.0f;
-    for (j = from; j <= last; j++) {
-        const float *k = a->keys + (size_t)j * kv_dim(p) + (size_t)kv * d;
-        scores[j] = head_dot(q, k, d) * p->attn_scale;
-        top = scores[j] > top ? scores[j] : top;
-    }
-    for (j = from; j <= last; j++)
-        scores[j] = q35_exp(scores[j] - top);
-    for (j = from; j <= last; j++)
-        total += scores[j];
-    head_mix(scores, a->values + (size_t)kv * d, kv_dim(p), from, last, total, d,
-             a->out + (size_t)t * q_dim(p) + (size_t)head * d);
-}
-VARIANTS(attend_head, (const struct attention *a, uint32_t thread, uint32_t item),
-         (a, thread, item))
-
-static void attend(void *user, uint32_t thread, uint32_t item)
-{
-    attend_head(user, thread, item);
-}
 
 /* f->h[n][q_dim] = attention of f->h[n][d_model], the normed input. */
 static enum q35_status attention(struct q35_float *f, uint32_t layer, uint32_t n, uint32_t start,
@@ -329,7 +227,16 @@ static enum q35_status attention(struct q35_float *f, uint32_t layer, uint32_t n
     size_t base = (size_t)(layer % f->kv_layers) * f->max_context * kv_dim(p);
     float *k = f->keys + base + (size_t)start * kv_dim(p);
     float *v = f->values + base + (size_t)start * kv_dim(p);
-    struct attention a = {f, f->keys + base, f->values + base, start, f->h};
+    const struct q35_float_attention a = {.p = p,
+                                          .max_context = f->max_context,
+                                          .n = n,
+                                          .start = start,
+                                          .q = f->q,
+                                          .keys = f->keys + base,
+                                          .values = f->values + base,
+                                          .cos_sin = f->cos_sin,
+                                          .scores = f->scores,
+                                          .out = f->h};
     enum q35_status s;
     see(f, layer, Q35_ROLE_Q, n, p->d_model, f->h);
     if (f->stop == Q35_ROLE_Q)
@@ -345,10 +252,7 @@ static enum q35_status attention(struct q35_float *f, uint32_t layer, uint32_t n
         s = head_norm(f, layer, Q35_ROLE_K_NORM, n, p->n_kv_heads, k, err);
     if (s)
         return s;
-    rope_table(f, n, start);
-    rope(f, n, p->n_heads, f->q);
-    rope(f, n, p->n_kv_heads, k);
-    q35_float_pool_run(f->pool, n * p->n_heads, attend, &a);
+    q35_float_attend(f->pool, &a);
     return Q35_OK;
 }
 
