@@ -123,15 +123,6 @@ static void penalize(const struct q35_sampler *s, float *logits)
     }
 }
 
-static int32_t first_maximum(const float *logits, uint32_t n)
-{
-    uint32_t i, best = 0;
-    for (i = 1; i < n; i++)
-        if (logits[i] > logits[best])
-            best = i;
-    return (int32_t)best;
-}
-
 /* Descending by logit, ascending by id: a total order, so results do not depend on qsort. */
 static int by_logit(const void *a, const void *b)
 {
@@ -178,7 +169,7 @@ int32_t q35_sampler_next(struct q35_sampler *s, float *logits)
     double sum = 0.0, at;
     if (s->counts)
         penalize(s, logits);
-    best = first_maximum(logits, s->vocab);
+    best = (int32_t)q35_greedy(logits, s->vocab);
     if (s->s.temperature <= 0.0f || s->s.top_k == 1)
         return best;
     for (i = 0; i < s->vocab; i++) {
@@ -203,7 +194,7 @@ int32_t q35_sampler_next(struct q35_sampler *s, float *logits)
 void q35_logprobs(const float *logits, uint32_t vocab, int32_t id, struct q35_logprob *chosen,
                   struct q35_logprob *top, uint32_t n)
 {
-    float max = logits[first_maximum(logits, vocab)];
+    float max = logits[q35_greedy(logits, vocab)];
     double sum = 0.0, log_sum;
     uint32_t i, k, used = 0;
     for (i = 0; i < vocab; i++)

@@ -118,10 +118,12 @@ enum q35_status q35_plugin_adopt(struct q35_plugin_entry *p, q35_plugin_query_fn
     return Q35_OK;
 }
 
-static enum q35_status check_info(struct q35_device_info *info, uint32_t index,
-                                  struct q35_error *err)
+static enum q35_status check_info(const struct q35_plugin_entry *p, struct q35_device_info *info,
+                                  uint32_t index, struct q35_error *err)
 {
     char clean[64];
+    if (p->api.abi_minor < 1 && !(p->api.flags & Q35_PLUGIN_INHERIT)) /* it knows none */
+        info->features = 0;
     info->name[63] = info->id[63] = '\0';
     q35_clean_text(clean, sizeof(clean), info->name);
     memcpy(info->name, clean, sizeof(clean));
@@ -165,7 +167,7 @@ enum q35_status q35_plugin_devices(struct q35_plugin_entry *p, struct q35_device
         list[i].size = (uint32_t)sizeof(*list);
         st = p->api.device_info(&p->host, &p->options, i, &list[i], err);
         if (st == Q35_OK)
-            st = check_info(&list[i], i, err);
+            st = check_info(p, &list[i], i, err);
     }
     if (st != Q35_OK) {
         free(list);

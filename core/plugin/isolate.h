@@ -83,7 +83,7 @@ struct iso_span {
 
 /* At the request's offset, followed by n_tokens struct q35_token. */
 struct iso_run {
-    uint32_t first, count, n_tokens, reserved;
+    uint32_t first, count, n_tokens, flags;
     uint64_t weights, kv, signal;
     struct iso_span in, out;
 };

@@ -170,6 +170,7 @@ static enum q35_status proxy_plan(struct q35_device *dev, const struct q35_plan_
     enum q35_status st = pack_layers(s, r->layers, r->layer_count, r->layer_stride, &request, err);
     if (st != Q35_OK)
         return st;
+    request.y = Q35_HAS(r, struct q35_plan_request, kv_type) ? r->kv_type : Q35_KV_F16;
     st = iso_call(s, &request, &reply, -1, err);
     iso_give(s, request.offset);
     if (st == Q35_OK) {
@@ -340,6 +341,7 @@ static enum q35_status proxy_kv_create(struct q35_device *dev, struct q35_weight
     struct iso_request request = {.call = ISO_KV_CREATE,
                                   .a = spec->max_sequences,
                                   .b = spec->kv_tokens,
+                                  .c = spec->type,
                                   .id = live_id(object_of(w))};
     struct iso_object *o;
     enum q35_status st = creating_call(session_of(dev), &request, &o, err);

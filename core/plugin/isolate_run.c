@@ -47,6 +47,7 @@ static void pack_run(struct iso_session *s, const struct q35_run *run, struct la
         .first = run->first,
         .count = run->count,
         .n_tokens = run->n_tokens,
+        .flags = run->flags,
         .weights = live_id(object_of(run->weights)),
         .kv = live_id(object_of(run->kv)),
         .signal = run->signal,

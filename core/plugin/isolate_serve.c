@@ -132,7 +132,8 @@ static enum q35_status plan(const struct iso_request *q, struct iso_reply *r)
                                        .max_batch = q->b,
                                        .max_sequences = q->c,
                                        .kv_tokens = (uint32_t)q->x,
-                                       .layers = layers};
+                                       .layers = layers,
+                                       .kv_type = (uint32_t)q->y};
     enum q35_status st = bad(&r->err);
     r->plan.size = (uint32_t)sizeof(r->plan);
     if (layers)
@@ -233,7 +234,7 @@ static enum q35_status weights_free(const struct iso_request *q)
 
 static enum q35_status kv_create(const struct iso_request *q, struct iso_reply *r)
 {
-    const struct q35_kv_spec spec = {(uint32_t)sizeof(spec), q->a, q->b, 0};
+    const struct q35_kv_spec spec = {(uint32_t)sizeof(spec), q->a, q->b, q->c};
     struct q35_weights *w = pointer(q->id, WEIGHTS);
     struct q35_kv *kv = NULL;
     enum q35_status st = w ? plugin.api.kv_create(device, w, &spec, &kv, &r->err) : bad(&r->err);
@@ -286,6 +287,7 @@ static enum q35_status run_layers(const struct iso_request *q, struct iso_reply 
     run.count = packed.count;
     run.n_tokens = packed.n_tokens;
     run.token_stride = (uint32_t)sizeof(struct q35_token);
+    run.flags = packed.flags;
     run.weights = pointer(packed.weights, WEIGHTS);
     run.kv = pointer(packed.kv, KV);
     run.tokens = (const void *)(arena + q->offset + sizeof(packed));

@@ -275,19 +275,22 @@ Q35_FN uint16_t q35_f32_to_f16(float f)
  *     m' = max(m, m_b);  a = q35_exp(m - m');  c = q35_exp(m_b - m')
  *     l = fma(l_b, c, l * a);   o[d] = fma(o_b[d], c, o[d] * a)
  * Finally out[d] = o[d] * (1 / l).
- * The functions below are the two steps; block results can be computed anywhere. */
+ * The functions below are the steps; block results can be computed anywhere.
+ *
+ * With keys and values in int8 each head of q, k_j, v_j is int8 with a scale from q35_quantize over
+ * its head_dim values, and two lines differ:
+ *     s_j = q35_attn_score8(sum of q8[d] * k8_j[d], q_scale, k_scale_j, scale)
+ *     o_b[d] = fma(p_j * v_scale_j, (float)v8_j[d], o_b[d]) */
 struct q35_attn_state {
     float m, l;
 };
 
-/* s: scores in, probabilities out, n values for positions first .. first+n-1 of one block.
- * v: row-major [n][stride] values in binary16. o: [head_dim], overwritten. */
-Q35_FN struct q35_attn_state q35_attn_block(float *s, uint32_t first, uint32_t n, const uint16_t *v,
-                                            uint64_t stride, uint32_t head_dim, float *o)
+/* s: scores in, probabilities out, n values for positions first .. first+n-1 of one block. */
+Q35_FN struct q35_attn_state q35_attn_softmax(float *s, uint32_t first, uint32_t n)
 {
     struct q35_attn_state st;
     float lane[Q35_LANES] = {0};
-    uint32_t j, d;
+    uint32_t j;
     st.m = s[0];
     for (j = 1; j < n; j++)
         st.m = s[j] > st.m ? s[j] : st.m;
@@ -296,11 +299,49 @@ Q35_FN struct q35_attn_state q35_attn_block(float *s, uint32_t first, uint32_t n
         lane[(first + j) & 15u] = lane[(first + j) & 15u] + s[j];
     }
     st.l = q35_tree16(lane);
+    return st;
+}
+
+/* s, first, n as above. v: row-major [n][stride] values in binary16. o: [head_dim], overwritten. */
+Q35_FN struct q35_attn_state q35_attn_block(float *s, uint32_t first, uint32_t n, const uint16_t *v,
+                                            uint64_t stride, uint32_t head_dim, float *o)
+{
+    struct q35_attn_state st = q35_attn_softmax(s, first, n);
+    uint32_t j, d;
     for (d = 0; d < head_dim; d++)
         o[d] = 0.0f;
     for (j = 0; j < n; j++)
         for (d = 0; d < head_dim; d++)
             o[d] = Q35_FMAF(s[j], q35_f16_to_f32(v[j * stride + d]), o[d]);
+    return st;
+}
+
+/* Bytes of one layer's page of 64 positions in int8: K and V, then their scales. */
+Q35_FN uint64_t q35_kv8_page_bytes(uint32_t n_kv_heads, uint32_t head_dim)
+{
+    return 2 * (uint64_t)n_kv_heads * Q35_ATTN_BLOCK * ((uint64_t)head_dim + sizeof(float));
+}
+
+/* The score of a key in int8; acc: the exact sum of products of n = head_dim values. */
+Q35_FN float q35_attn_score8(int32_t acc, float q_scale, float k_scale, float scale)
+{
+    return ((float)acc * (q_scale * k_scale)) * scale;
+}
+
+/* q35_attn_block with values in int8. v: [n][stride], v_scales: [n]. */
+Q35_FN struct q35_attn_state q35_attn_block8(float *s, uint32_t first, uint32_t n, const int8_t *v,
+                                             uint64_t stride, const float *v_scales,
+                                             uint32_t head_dim, float *o)
+{
+    struct q35_attn_state st = q35_attn_softmax(s, first, n);
+    uint32_t j, d;
+    for (d = 0; d < head_dim; d++)
+        o[d] = 0.0f;
+    for (j = 0; j < n; j++) {
+        float p = s[j] * v_scales[j];
+        for (d = 0; d < head_dim; d++)
+            o[d] = Q35_FMAF(p, (float)v[j * stride + d], o[d]);
+    }
     return st;
 }
 
@@ -315,6 +356,17 @@ Q35_FN void q35_attn_merge(struct q35_attn_state *st, float *o, struct q35_attn_
     for (d = 0; d < head_dim; d++)
         o[d] = Q35_FMAF(ob[d], c, o[d] * a);
     st->m = m;
+}
+
+/* The greedy choice: the index of the greatest value, the lowest among equals. NaN is never
+ * chosen; if all are NaN, 0. */
+Q35_FN uint32_t q35_greedy(const float *x, uint32_t n)
+{
+    uint32_t best = 0, i;
+    for (i = 1; i < n; i++)
+        if (x[i] > x[best] || (x[best] != x[best] && x[i] == x[i]))
+            best = i;
+    return best;
 }
 
 #ifdef __cplusplus

@@ -32,6 +32,11 @@
  *   [any]    may be called from any thread at any time, also together with other calls.
  *   [device] the host makes at most one such call at a time for one device, from any thread.
  *
+ * FEATURES
+ *   What not every device does is asked only of those that declare it in q35_device_info.features
+ *   (enum q35_features). A device that is asked all the same answers UNSUPPORTED. What a plugin of
+ *   an earlier minor left out counts as zero: it is never asked.
+ *
  * TIME
  *   A device has one timeline: submits carry values that the host makes strictly ascending.
  *   Every submit that returned OK completes exactly once, with a status, in submission order. A
@@ -51,7 +56,7 @@ extern "C" {
 #endif
 
 #define Q35_ABI_MAJOR 1u
-#define Q35_ABI_MINOR 0u
+#define Q35_ABI_MINOR 1u
 #define Q35_PLUGIN_SYMBOL "q35_plugin_query"
 
 #if defined(_WIN32)
@@ -78,9 +83,10 @@ enum q35_layer_kind {
 
 /* x: hidden f32[d_model] of one token. A DECODER layer computes, absent tensors left out:
  *     h = rms_norm(x, ATTN_NORM);  q, k, v = Wq h + bq, Wk h + bk, Wv h + bv
- *     per head: q = rms_norm(q, Q_NORM), k = rms_norm(k, K_NORM); rope(q, k); store k, v as f16
+ *     per head: q = rms_norm(q, Q_NORM), k = rms_norm(k, K_NORM); rope(q, k); store k, v
  *     x = x + (Wo attention(q, K, V) + bo)
  *     h = rms_norm(x, FFN_NORM);  x = x + Wdown (silu(Wgate h) * (Wup h))
+ * k and v are stored as the type of the KV cache says, enum q35_kv_type; q, k, v are binary32.
  * EMBED: x = row of TOKEN_EMBED (decoded, times its row scale; unrotated if rotated) * embed_scale.
  * HEAD:  logits = HEAD * rms_norm(x, OUT_NORM). A tied model lists its embedding as role HEAD. */
 enum q35_role {
@@ -216,6 +222,13 @@ struct q35_matmul_args {
     uint64_t y_stride[4]; /* in floats */
 };
 
+/* How a KV cache holds the heads of keys and values, after rope.
+ * F16:  q35_f32_to_f16 of each value.
+ * INT8: each head (head_dim values of one position) through q35_quantize: int8 values and one
+ *       binary32 scale. Queries are quantized in the same way when they meet the keys. arith.h has
+ *       both forms of attention. Needs Q35_FEATURE_KV_INT8. (ABI 1.1) */
+enum q35_kv_type { Q35_KV_F16 = 0, Q35_KV_INT8 = 1 };
+
 struct q35_attn_args {
     uint32_t size;
     uint32_t n_tokens;
@@ -224,12 +237,14 @@ struct q35_attn_args {
     uint32_t head_dim;
     uint32_t window; /* 0: all */
     float scale;
-    uint32_t reserved;
+    uint32_t kv_type; /* enum q35_kv_type: what the pages hold */
     const float *q; /* [n_tokens][n_heads * head_dim], rope applied */
     float *out;     /* like q */
     const uint32_t *positions; /* [n_tokens] */
-    /* pages[t][b]: address of the page of positions 64b .. 64b+63 of token t's sequence. A page is
-     * K then V, each binary16 [n_kv_heads][64][head_dim]. */
+    /* pages[t][b]: address of the page of positions 64b .. 64b+63 of token t's sequence. A page of
+     * type F16 is K then V, each binary16 [n_kv_heads][64][head_dim]. A page of type INT8 is K then
+     * V, each int8 [n_kv_heads][64][head_dim], then the scales of K and then those of V, each
+     * binary32 [n_kv_heads][64]; only its address is cast to uint16_t. */
     const uint16_t *const *const *pages;
 };
 
@@ -277,6 +292,15 @@ enum q35_device_class {
     Q35_CLASS_CLOSE = 2
 };
 
+/* What a device does beyond ABI 1.0. A plugin that inherits the software device declares what its
+ * own operations do; what it leaves to the host the host declares for it: GREEDY always, KV_INT8
+ * unless `attention` is overridden. */
+enum q35_features {
+    Q35_FEATURE_GREEDY = 1,  /* runs with Q35_RUN_GREEDY */
+    Q35_FEATURE_KV_INT8 = 2, /* KV caches of type Q35_KV_INT8 */
+    Q35_FEATURE_TRIPLE = 4   /* tensors of scheme 6.3.1.0, three weights a code (format.h) */
+};
+
 struct q35_device_info {
     uint32_t size;
     uint32_t determinism;        /* enum q35_device_class */
@@ -289,6 +313,8 @@ struct q35_device_info {
     uint32_t max_sequences;      /* sequences in one KV object */
     uint32_t buffer_alignment;   /* of buffers and of weights_put data */
     uint32_t simulated;          /* 1: a simulator; its speed is not a measurement */
+    uint32_t features;           /* enum q35_features, or-ed (ABI 1.1; absent: 0) */
+    uint32_t reserved;
 };
 
 struct q35_plan_request {
@@ -299,6 +325,8 @@ struct q35_plan_request {
     uint32_t max_sequences;
     uint32_t kv_tokens;     /* over all sequences together */
     const struct q35_layer *layers;
+    uint32_t kv_type; /* enum q35_kv_type (ABI 1.1; absent: F16). UNSUPPORTED if not declared */
+    uint32_t reserved;
 };
 
 /* What alloc, weights_* and kv_create will take in total: exact or above, never below. */
@@ -316,7 +344,7 @@ struct q35_kv_spec {
     uint32_t size;
     uint32_t max_sequences; /* sequence ids are 0 .. max_sequences - 1 */
     uint32_t kv_tokens;     /* rounded up to a whole page per sequence in use */
-    uint32_t reserved;
+    uint32_t type;          /* enum q35_kv_type. UNSUPPORTED if not declared */
 };
 
 /* Q35_TOKEN_LOGITS: the HEAD layer produces logits for this token. */
@@ -337,19 +365,26 @@ struct q35_span {
     uint64_t bytes;
 };
 
+/* Q35_RUN_GREEDY: HEAD gives the id of the greatest logit of each token instead of its logits:
+ * q35_greedy of arith.h, also on a device of class CLOSE (of the logits that it has). Without effect
+ * on a span that does not end with HEAD. Needs Q35_FEATURE_GREEDY; flags that a device does not know
+ * are UNSUPPORTED. (ABI 1.1) */
+enum q35_run_flags { Q35_RUN_GREEDY = 1 };
+
 /* Runs layers first .. first+count-1 of `weights` over a batch.
  * Tokens of one sequence come in ascending, adjacent positions; a token attends to positions up to
  * its own. Writing position p discards what the KV held from p on: so a failed or cancelled run is
  * retried by submitting it again, and nothing else makes a token permanent.
  * in:  f32[n_tokens][d_model]; unused if the first layer is EMBED.
- * out: f32[n_tokens][d_model]; after HEAD f32[number of tokens with LOGITS][vocab], batch order. */
+ * out: f32[n_tokens][d_model]; after HEAD f32[number of tokens with LOGITS][vocab], batch order;
+ *      after HEAD with Q35_RUN_GREEDY uint32[number of tokens with LOGITS], batch order. */
 struct q35_run {
     uint32_t size;
     uint32_t first; /* index inside `weights`, not in the model */
     uint32_t count;
     uint32_t n_tokens;
     uint32_t token_stride;
-    uint32_t reserved;
+    uint32_t flags; /* enum q35_run_flags, or-ed */
     struct q35_weights *weights;
     struct q35_kv *kv;              /* may be NULL if no layer is a DECODER */
     const struct q35_token *tokens; /* UNTIL_EVENT */

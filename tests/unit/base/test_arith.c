@@ -108,6 +108,70 @@ static void lanes_and_tree_are_fixed(void **state)
     assert_true(q35_dot(x, ones, 33) == q35_tree16(lane));
 }
 
+static void greedy_is_the_first_maximum_and_never_nan(void **state)
+{
+    static const struct {
+        float x[5];
+        uint32_t want;
+    } cases[] = {{{1, 3, 2, 3, 0}, 1},
+                 {{NAN, -5, -4, NAN, -4}, 2},
+                 {{NAN, -INFINITY, -INFINITY, NAN, NAN}, 1},
+                 {{NAN, NAN, NAN, NAN, NAN}, 0},
+                 {{-0.0f, 0, 0, 0, 0}, 0},
+                 {{7, NAN, NAN, NAN, NAN}, 0},
+                 {{0, 1, INFINITY, NAN, INFINITY}, 2}};
+    size_t i;
+    (void)state;
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        assert_int_equal(q35_greedy(cases[i].x, 5), cases[i].want);
+    assert_int_equal(q35_greedy(cases[0].x, 1), 0);
+}
+
+/* A block of keys and values in int8 against sums in binary64 over what the int8 stands for. */
+static void int8_attention_is_what_it_says(void **state)
+{
+    enum { D = 64, N = 50, FIRST = 9 };
+    struct test_rng rng = {8};
+    float x[D], s[N], o[D], k_scales[N], v_scales[N], q_scale, scale = 0.125f;
+    int8_t q[D], k[N][D], v[N][D];
+    double score[N], top = -1e9, sum = 0;
+    struct q35_attn_state st;
+    int j, d;
+    (void)state;
+    for (d = 0; d < D; d++)
+        x[d] = test_rng_f32(&rng) * 3;
+    q_scale = q35_quantize(x, D, q);
+    for (j = 0; j < N; j++) {
+        int32_t acc = 0;
+        for (d = 0; d < D; d++)
+            x[d] = test_rng_f32(&rng) * 4;
+        k_scales[j] = q35_quantize(x, D, k[j]);
+        for (d = 0; d < D; d++)
+            x[d] = test_rng_f32(&rng) * (float)(j + 1);
+        v_scales[j] = q35_quantize(x, D, v[j]);
+        score[j] = 0;
+        for (d = 0; d < D; d++) {
+            acc += q[d] * k[j][d];
+            score[j] += (double)q[d] * (double)q_scale * (double)k[j][d] * (double)k_scales[j];
+        }
+        score[j] *= (double)scale;
+        top = score[j] > top ? score[j] : top;
+        s[j] = q35_attn_score8(acc, q_scale, k_scales[j], scale);
+        assert_true(fabs((double)s[j] - score[j]) < 1e-5 * (1 + fabs(score[j])));
+    }
+    st = q35_attn_block8(s, FIRST, N, v[0], D, v_scales, D, o);
+    for (j = 0; j < N; j++)
+        sum += exp(score[j] - top);
+    assert_true(fabs((double)st.l - sum) < 1e-4 * sum);
+    for (d = 0; d < D; d++) {
+        double want = 0;
+        for (j = 0; j < N; j++)
+            want += exp(score[j] - top) * (double)v[j][d] * (double)v_scales[j];
+        assert_true(fabs((double)o[d] - want) < 1e-3);
+    }
+    assert_int_equal(q35_kv8_page_bytes(3, 40), 2 * 3 * 64 * 40 + 2 * 3 * 64 * 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -117,6 +181,8 @@ int main(void)
         cmocka_unit_test(quantize_rounds_and_clamps),
         cmocka_unit_test(rotation_is_orthogonal),
         cmocka_unit_test(lanes_and_tree_are_fixed),
+        cmocka_unit_test(greedy_is_the_first_maximum_and_never_nan),
+        cmocka_unit_test(int8_attention_is_what_it_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

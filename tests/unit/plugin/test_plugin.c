@@ -96,7 +96,7 @@ static void required_fails(void **state)
                   folder);
     assert_int_equal(q35_registry_create(&r, c, &err), Q35_E_VERSION);
     assert_null(r);
-    assert_string_equal(err.message, "t.ini:3: required [backend bad]: it does not serve ABI 1.0");
+    assert_string_equal(err.message, "t.ini:3: required [backend bad]: it does not serve ABI 1.1");
     assert_int_equal(q35_registry_scan(&r, c, &err), Q35_OK);
     assert_int_equal(r->plugins[1].status, Q35_E_VERSION);
     q35_registry_destroy(r);
@@ -115,7 +115,7 @@ static void nothing_left(void **state)
     q35_log_set_level(-1);
     assert_int_equal(q35_registry_create(&r, c, &err), Q35_E_NOT_FOUND);
     assert_string_equal(err.message, "no device is left (a: looked for?nothing; "
-                                     "b: it does not serve ABI 1.0)");
+                                     "b: it does not serve ABI 1.1)");
     q35_config_free(c);
 }
 
