@@ -118,25 +118,6 @@ struct claims {
     uint32_t count;
 };
 
-static uint32_t out_width(const struct tsp_instr *i, uint32_t streams)
-{
-    if (i->out == TSP_NO_STREAM || i->out >= 2 * streams)
-        return 0;
-    switch (i->op) {
-    case TSP_EMIT:
-    case TSP_FLOAT:
-    case TSP_FMUL:
-    case TSP_FADD:
-    case TSP_ADD:
-    case TSP_WORK:
-        return 4;
-    case TSP_ROTATE:
-        return i->imm;
-    default:
-        return 1;
-    }
-}
-
 static void claim(struct claims *c, struct busy *r, uint32_t from, const struct tsp_instr *i)
 {
     c->r[c->count] = r;
@@ -149,7 +130,7 @@ static void claims_of(struct builder *b, const struct tsp_instr *i, uint32_t cyc
                       struct claims *c)
 {
     struct busy *all = b->busy + (size_t)i->chip * b->per_chip;
-    uint32_t k, width = out_width(i, b->t.streams);
+    uint32_t k, width = tsp_out_streams(&b->t, i);
     c->count = 0;
     claim(c, &all[b->first[i->kind] + i->unit], cycle, i);
     if (i->op == TSP_SEND) { /* a link is busy until the vector has left */

@@ -122,26 +122,6 @@ static bool op_of_unit(uint32_t kind, uint32_t op)
     }
 }
 
-/* Byte streams that an instruction drives; 0 for chained outputs. */
-static uint32_t drives(const struct tsp *t, const struct tsp_instr *i)
-{
-    if (i->out >= 2 * t->streams)
-        return 0;
-    switch (i->op) {
-    case TSP_EMIT:
-    case TSP_ADD:
-    case TSP_FLOAT:
-    case TSP_FMUL:
-    case TSP_FADD:
-    case TSP_WORK:
-        return 4;
-    case TSP_ROTATE:
-        return i->imm;
-    default:
-        return 1;
-    }
-}
-
 static bool shape(struct checker *c, const struct tsp_instr *i)
 {
     const struct tsp *t = c->t;
@@ -160,7 +140,7 @@ static bool shape(struct checker *c, const struct tsp_instr *i)
         return true;
     if (i->out >= all && (i->kind != TSP_U_ALU || i->out != all + i->unit))
         return check_fail(c, TSP_NO_SUCH_STREAM, "output on %u", i->out);
-    if (i->out < all && i->out / t->streams != (i->out + drives(t, i) - 1) / t->streams)
+    if (i->out < all && i->out / t->streams != (i->out + tsp_out_streams(t, i) - 1) / t->streams)
         return check_fail(c, TSP_NO_SUCH_STREAM, "output on %u and on", i->out);
     return true;
 }
@@ -249,7 +229,7 @@ static bool streams_once(struct checker *c, struct marks *slots, uint32_t offset
 {
     for (c->at = 0; c->at < c->p->count; c->at++) {
         const struct tsp_instr *i = &c->p->instrs[c->at];
-        uint32_t k, width = i->out == TSP_NO_STREAM ? 0 : drives(c->t, i);
+        uint32_t k, width = tsp_out_streams(c->t, i);
         uint32_t way = check_way(c->t, i->out >= c->t->streams, i);
         for (k = 0; k < width; k++) {
             uint32_t row = i->chip * 2 * c->t->streams + i->out + k;

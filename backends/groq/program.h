@@ -181,6 +181,26 @@ static inline uint32_t tsp_latency(const struct tsp *t, uint32_t op)
     }
 }
 
+/* Byte streams that an instruction drives; 0 for none and for chained outputs. */
+static inline uint32_t tsp_out_streams(const struct tsp *t, const struct tsp_instr *i)
+{
+    if (i->out >= 2 * t->streams)
+        return 0;
+    switch (i->op) {
+    case TSP_EMIT:
+    case TSP_ADD:
+    case TSP_FLOAT:
+    case TSP_FMUL:
+    case TSP_FADD:
+    case TSP_WORK:
+        return 4;
+    case TSP_ROTATE:
+        return i->imm;
+    default:
+        return 1;
+    }
+}
+
 /* How many of each unit a chip has. */
 static inline uint32_t tsp_unit_count(const struct tsp *t, uint32_t kind)
 {

@@ -86,18 +86,27 @@ static enum q35_status find(const struct q35_gguf *g, const char *key, bool arra
     return Q35_OK;
 }
 
+/* The value of a scalar; NUMBER_NONE if it is no number. */
+static enum q35_status find_number(const struct q35_gguf *g, const char *key, struct number *out,
+                                   struct q35_error *err)
+{
+    const struct gguf_key *k = NULL;
+    enum q35_status st = find(g, key, false, &k, err);
+    if (st == Q35_OK)
+        *out = k->type == Q35_GGUF_BOOL ? (struct number){.kind = NUMBER_NONE} : number_at(k, 0);
+    return st;
+}
+
 /* ---- scalars ------------------------------------------------------------------------------ */
 
 enum q35_status q35_gguf_u32(const struct q35_gguf *g, const char *key, uint32_t *out,
                              struct q35_error *err)
 {
-    const struct gguf_key *k = NULL;
     struct number n;
-    enum q35_status st = find(g, key, false, &k, err);
+    enum q35_status st = find_number(g, key, &n, err);
     if (st != Q35_OK)
         return st;
-    n = number_at(k, 0);
-    if (k->type == Q35_GGUF_BOOL || n.kind != NUMBER_UNSIGNED || n.u > UINT32_MAX)
+    if (n.kind != NUMBER_UNSIGNED || n.u > UINT32_MAX)
         return wrong(g, key, "an unsigned 32-bit number", err);
     *out = (uint32_t)n.u;
     return Q35_OK;
@@ -106,13 +115,11 @@ enum q35_status q35_gguf_u32(const struct q35_gguf *g, const char *key, uint32_t
 enum q35_status q35_gguf_f32(const struct q35_gguf *g, const char *key, float *out,
                              struct q35_error *err)
 {
-    const struct gguf_key *k = NULL;
     struct number n;
-    enum q35_status st = find(g, key, false, &k, err);
+    enum q35_status st = find_number(g, key, &n, err);
     if (st != Q35_OK)
         return st;
-    n = number_at(k, 0);
-    if (k->type == Q35_GGUF_BOOL || n.kind == NUMBER_NONE)
+    if (n.kind == NUMBER_NONE)
         return wrong(g, key, "a number", err);
     *out = (float)number_real(n);
     return Q35_OK;

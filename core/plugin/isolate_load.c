@@ -38,15 +38,22 @@ static enum q35_status take_texts(struct iso_plugin *p, struct q35_plugin *api, 
     return Q35_OK;
 }
 
+/* A call that is answered with request->bytes at most. The session ends soon: nothing is given
+ * back. */
+static enum q35_status ask(struct iso_session *s, struct iso_request *request,
+                           struct iso_reply *reply, struct q35_error *err)
+{
+    enum q35_status st = iso_take(s, request->bytes, &request->offset, err);
+    return st == Q35_OK ? iso_call(s, request, reply, -1, err) : st;
+}
+
 static enum q35_status describe(struct iso_session *s, struct q35_plugin *api,
                                 struct q35_error *err)
 {
     struct iso_plugin *p = s->plugin;
     struct iso_request request = {.call = ISO_DESCRIBE, .bytes = ISO_TEXT_BYTES};
     struct iso_reply reply;
-    enum q35_status st = iso_take(s, request.bytes, &request.offset, err);
-    if (st == Q35_OK)
-        st = iso_call(s, &request, &reply, -1, err);
+    enum q35_status st = ask(s, &request, &reply, err);
     if (st != Q35_OK)
         return st;
     if (reply.x == 0 || reply.x > ISO_TEXT_BYTES || reply.n > MAX_SPECS)
@@ -73,9 +80,7 @@ static enum q35_status enumerate(struct iso_session *s, struct q35_error *err)
     struct iso_request request = {.call = ISO_ENUMERATE,
                                   .bytes = MAX_DEVICES * sizeof(struct q35_device_info)};
     struct iso_reply reply;
-    enum q35_status st = iso_take(s, request.bytes, &request.offset, err);
-    if (st == Q35_OK)
-        st = iso_call(s, &request, &reply, -1, err);
+    enum q35_status st = ask(s, &request, &reply, err);
     if (st != Q35_OK)
         return st;
     if (reply.n > MAX_DEVICES)

@@ -142,22 +142,17 @@ static enum q35_status set_up(struct q35_device *dev, const struct ocl_settings 
 enum q35_status ocl_open(const struct q35_host *host, const struct q35_options *options,
                          uint32_t index, struct q35_device **out, struct q35_error *err)
 {
-    struct ocl_choice choices[MAX_DEVICES];
+    struct ocl_choice choice;
     struct ocl_settings s;
     struct q35_device *dev;
-    uint32_t count;
     enum q35_status st;
 
     *out = NULL;
     st = ocl_room(err);
     if (!st)
-        st = ocl_settings_read(options, &s, err);
-    if (!st)
-        st = ocl_choose(&s, choices, &count, err);
+        st = ocl_choose_one(options, index, &s, &choice, err);
     if (st)
         return st;
-    if (index >= count)
-        return ocl_fail(err, Q35_E_NOT_FOUND, "device %u of %u", index, count);
     dev = calloc(1, sizeof(*dev));
     if (!dev)
         return ocl_fail(err, Q35_E_NOMEM, "no memory for a device");
@@ -168,7 +163,7 @@ enum q35_status ocl_open(const struct q35_host *host, const struct q35_options *
     }
     dev->objects.prev = dev->objects.next = &dev->objects;
     dev->host = host;
-    dev->choice = choices[index];
+    dev->choice = choice;
     ocl_driver_enter();
     st = set_up(dev, &s, err);
     ocl_driver_leave();

@@ -255,6 +255,22 @@ enum q35_status ocl_choose(const struct ocl_settings *s, struct ocl_choice *out,
     return Q35_OK;
 }
 
+enum q35_status ocl_choose_one(const struct q35_options *options, uint32_t index,
+                               struct ocl_settings *s, struct ocl_choice *out,
+                               struct q35_error *err)
+{
+    struct ocl_choice choices[MAX_DEVICES];
+    uint32_t count;
+    enum q35_status st = ocl_settings_read(options, s, err);
+    if (!st)
+        st = ocl_choose(s, choices, &count, err);
+    if (!st && index >= count)
+        st = ocl_fail(err, Q35_E_NOT_FOUND, "device %u of %u", index, count);
+    if (!st)
+        *out = choices[index];
+    return st;
+}
+
 /* ---- what a device is ---------------------------------------------------------------------- */
 
 enum q35_status ocl_limits_read(cl_device_id d, struct ocl_limits *out, struct q35_error *err)

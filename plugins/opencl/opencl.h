@@ -74,6 +74,10 @@ enum q35_status ocl_settings_read(const struct q35_options *options, struct ocl_
  * and *count 0, and err->message says what was looked for. */
 enum q35_status ocl_choose(const struct ocl_settings *s, struct ocl_choice *out, uint32_t *count,
                            struct q35_error *err);
+/* Settings, and the device of this number among those they let through. */
+enum q35_status ocl_choose_one(const struct q35_options *options, uint32_t index,
+                               struct ocl_settings *s, struct ocl_choice *out,
+                               struct q35_error *err);
 enum q35_status ocl_limits_read(cl_device_id device, struct ocl_limits *out, struct q35_error *err);
 void ocl_describe(const struct ocl_choice *c, char name[64], char id[64]);
 uint32_t ocl_slices(const struct ocl_settings *s, const struct ocl_limits *l);

@@ -40,22 +40,16 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
                                        CL_FP_FMA | CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT;
     struct q35_device_info own = {
         .max_batch = MAX_BATCH, .max_sequences = MAX_SEQUENCES, .buffer_alignment = 64};
-    struct ocl_choice choices[MAX_DEVICES];
+    struct ocl_choice choice;
     struct ocl_limits limits;
     struct ocl_settings s;
-    uint32_t count;
-    enum q35_status st = ocl_settings_read(options, &s, err);
+    enum q35_status st = ocl_choose_one(options, index, &s, &choice, err);
     (void)host;
     if (!st)
-        st = ocl_choose(&s, choices, &count, err);
+        st = ocl_limits_read(choice.device, &limits, err);
     if (st)
         return st;
-    if (index >= count)
-        return ocl_fail(err, Q35_E_NOT_FOUND, "device %u of %u", index, count);
-    st = ocl_limits_read(choices[index].device, &limits, err);
-    if (st)
-        return st;
-    ocl_describe(&choices[index], own.name, own.id);
+    ocl_describe(&choice, own.name, own.id);
     /* Where the device flushes tiny numbers to zero or rounds a quotient otherwise, a last place
      * may differ. */
     own.determinism = (limits.fp & needed) == needed ? Q35_CLASS_EXACT : Q35_CLASS_CLOSE;

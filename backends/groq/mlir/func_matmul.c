@@ -225,18 +225,24 @@ struct tile_args {
     val n, q, tables, codes, c, w, acc;
 };
 
-static void emit_tile(struct gen *g, const struct tile_args *a, val row, val r0, val k)
+/* w = tile k of a row block; c is scratch. */
+static void emit_decode(struct gen *g, const struct tile_args *a, val block, val k)
 {
-    uint32_t tiles = q35_tiles_per_row(a->d->scheme, a->d->cols),
-             cols = q35_tile_cols(a->d->scheme);
-    val at = emit_bin(g, "arith.divui", row, emit_index(g, Q35_TILE_ROWS), "index"), k0, r;
-    at = emit_bin(g, "arith.muli", at, emit_index(g, tiles), "index");
+    uint32_t tiles = q35_tiles_per_row(a->d->scheme, a->d->cols);
+    val at = emit_bin(g, "arith.muli", block, emit_index(g, tiles), "index");
     at = emit_bin(g, "arith.addi", at, k, "index");
     at = emit_bin(g, "arith.muli", at, emit_index(g, Q35_TILE_BYTES), "index");
     text_line(&g->m,
               "func.call @decode_%u(" V ", " V ", " V ", " V ", " V
               ") : (memref<512xi8>, memref<?xi8>, index, memref<16x64xi8>, memref<16x%uxi8>) -> ()",
-              a->d->scheme, a->tables, a->codes, at, a->c, a->w, cols);
+              a->d->scheme, a->tables, a->codes, at, a->c, a->w, q35_tile_cols(a->d->scheme));
+}
+
+static void emit_tile(struct gen *g, const struct tile_args *a, val row, val r0, val k)
+{
+    uint32_t cols = q35_tile_cols(a->d->scheme);
+    val block = emit_bin(g, "arith.divui", row, emit_index(g, Q35_TILE_ROWS), "index"), k0, r;
+    emit_decode(g, a, block, k);
     k0 = emit_bin(g, "arith.muli", k, emit_index(g, cols), "index");
     r = emit_bin(g, "arith.subi", row, r0, "index");
     text_line(&g->m,
@@ -331,7 +337,8 @@ void func_embed(struct gen *g, const struct q35_layer *l, const struct q35_tenso
     uint32_t cols = q35_tile_cols(d->scheme), tiles = q35_tiles_per_row(d->scheme, d->cols);
     uint32_t padded = q35_pad_cols(d->cols);
     val n = text_new(&g->m), ids = text_new(&g->m), blob = text_new(&g->m), seed = text_new(&g->m);
-    val c = text_new(&g->m), w = text_new(&g->m), tables, scales, codes, zero, one, c16, t, id, s;
+    struct tile_args a = {.d = d, .c = text_new(&g->m), .w = text_new(&g->m)};
+    val scales, zero, one, c16, t, id, s;
     val block, row, k, j, at, v;
     struct ref buf = {.v = text_new(&g->m)}, out = {.v = text_new(&g->m)};
 
@@ -342,9 +349,9 @@ void func_embed(struct gen *g, const struct q35_layer *l, const struct q35_tenso
     open_func(g,
               "embed(" V ": index, " V ": memref<?xi32>, " V ": memref<%lluxi8>, " V ": i64, " V
               ": memref<16x64xi8>, " V ": memref<16x%uxi8>, " V ": %s, " V ": %s)",
-              n, ids, blob, (unsigned long long)d->bytes, seed, c, w, cols, buf.v, buf.type, out.v,
-              out.type);
-    emit_blob(g, d, blob, &tables, &scales, &codes);
+              n, ids, blob, (unsigned long long)d->bytes, seed, a.c, a.w, cols, buf.v, buf.type,
+              out.v, out.type);
+    emit_blob(g, d, blob, &a.tables, &scales, &a.codes);
     zero = emit_index(g, 0);
     one = emit_index(g, 1);
     c16 = emit_index(g, 16);
@@ -356,16 +363,10 @@ void func_embed(struct gen *g, const struct q35_layer *l, const struct q35_tenso
     block = emit_bin(g, "arith.divui", id, c16, "index");
     row = emit_bin(g, "arith.remui", id, c16, "index");
     k = open_scf(g, zero, emit_index(g, tiles), one);
-    at = emit_bin(g, "arith.muli", block, emit_index(g, tiles), "index");
-    at = emit_bin(g, "arith.addi", at, k, "index");
-    at = emit_bin(g, "arith.muli", at, emit_index(g, Q35_TILE_BYTES), "index");
-    text_line(&g->m,
-              "func.call @decode_%u(" V ", " V ", " V ", " V ", " V
-              ") : (memref<512xi8>, memref<?xi8>, index, memref<16x64xi8>, memref<16x%uxi8>) -> ()",
-              d->scheme, tables, codes, at, c, w, cols);
+    emit_decode(g, &a, block, k);
     at = emit_bin(g, "arith.muli", k, emit_index(g, cols), "index");
     j = open_scf(g, zero, emit_index(g, cols), one);
-    v = text_op(&g->m, "memref.load " V "[" V ", " V "] : memref<16x%uxi8>", w, row, j, cols);
+    v = text_op(&g->m, "memref.load " V "[" V ", " V "] : memref<16x%uxi8>", a.w, row, j, cols);
     v = emit_cast(g, "arith.sitofp", v, "i8", "f32");
     v = emit_bin(g, "arith.mulf", v, s, "f32");
     j = emit_bin(g, "arith.addi", at, j, "index");
