@@ -25,7 +25,7 @@ struct cli_command {
     const char *name;     /* "convert", or two words: "bench accuracy" */
     const char *synopsis; /* positional part: "IN -o OUT" */
     const char *summary;  /* one line */
-    const char *details;  /* paragraphs for --help and the man page, may be NULL */
+    const char *details;  /* for --help and the man page, a paragraph a line; may be NULL */
     const char *examples; /* one command a line, may be NULL */
     const struct cli_option *options; /* --help is added to every command */
     uint32_t option_count;

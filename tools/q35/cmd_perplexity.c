@@ -105,9 +105,9 @@ const struct cli_command cmd_perplexity = {
     .synopsis = "-m MODEL -f TEXT",
     .summary = "how well a model predicts a text",
     .details =
-        "Cuts the text's tokens into windows and prints exp of the mean negative log\n"
-        "likelihood. A packed model runs on its backends; a float GGUF file or Hugging Face\n"
-        "directory is evaluated in binary32 without quantizing anything. The windows are the\n"
+        "Cuts the text's tokens into windows and prints exp of the mean negative log "
+        "likelihood. A packed model runs on its backends; a float GGUF file or Hugging Face "
+        "directory is evaluated in binary32 without quantizing anything. The windows are the "
         "same for both, so the figures compare.",
     .examples = "  q35 perplexity -m model-dir -f text.txt\n"
                 "  q35 perplexity -m model.q35.gguf -f text.txt --kl model-dir --json",

@@ -192,11 +192,17 @@ static int report(struct cli *cli, const struct session *s, struct sink *k, size
 static int generate(struct cli *cli, struct session *s, const char *prompt,
                     const struct q35_sampling *sampling, uint32_t n)
 {
-    struct sink k = {.mutex = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
-                     .tokenizer = s->tokenizer, .detok.started = true, .error = Q35_ERROR_INIT};
+    struct sink k = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                     .wake = PTHREAD_COND_INITIALIZER,
+                     .tokenizer = s->tokenizer,
+                     .detok.started = true,
+                     .error = Q35_ERROR_INIT};
     struct q35_error err = Q35_ERROR_INIT;
-    struct q35_request_params p = {.max_tokens = n, .sampling = *sampling, .event = on_event,
-                                   .is_end = is_end, .user = &k,
+    struct q35_request_params p = {.max_tokens = n,
+                                   .sampling = *sampling,
+                                   .event = on_event,
+                                   .is_end = is_end,
+                                   .user = &k,
                                    .ignore_end = cli_flag(cli, "ignore-eos")};
     struct q35_request *r = NULL;
     int32_t *ids = NULL;
@@ -217,8 +223,8 @@ static int generate(struct cli *cli, struct session *s, const char *prompt,
             err = k.error;
         }
     }
-    rc = st != Q35_OK ? cli_error(cli, &err)
-                      : report(cli, s, &k, p.prompt_len, start, exec_seconds);
+    rc =
+        st != Q35_OK ? cli_error(cli, &err) : report(cli, s, &k, p.prompt_len, start, exec_seconds);
     free(ids);
     json_decref(k.ids);
     q35_str_fini(&k.all);
@@ -242,8 +248,13 @@ static char *read_stdin(void)
 
 static int run(struct cli *cli)
 {
-    struct session_options o = {cli_value(cli, "config"), cli_value(cli, "backend"),
-                                cli_value(cli, "model"), NULL, 0, 0, 0};
+    struct session_options o = {cli_value(cli, "config"),
+                                cli_value(cli, "backend"),
+                                cli_value(cli, "model"),
+                                NULL,
+                                0,
+                                0,
+                                0};
     struct q35_error err = Q35_ERROR_INIT;
     struct q35_sampling sampling;
     struct session s;
@@ -282,7 +293,7 @@ const struct cli_command cmd_run = {
     .name = "run",
     .synopsis = "-m MODEL -p PROMPT",
     .summary = "generate text from a prompt",
-    .details = "Prints the generated text, and nothing else, on standard output. With the same\n"
+    .details = "Prints the generated text, and nothing else, on standard output. With the same "
                "model, prompt, options and seed the text is the same on every EXACT backend.",
     .examples = "  q35 run -m model.q35.gguf -p 'Once upon a time' -n 64 --temp 0\n"
                 "  q35 run -c mixed.ini -p 'Tell me a story.' --chat --seed 7",
