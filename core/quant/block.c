@@ -29,10 +29,10 @@ const struct q35_tables *q35_shipped_tables(uint32_t scheme)
 
 static void set_effort(struct q35_search *s, uint32_t effort)
 {
-    static const uint32_t seams[] = {0, 1, 4}, beams[] = {100, 400, 1000};
+    static const uint32_t seams[] = {0, 1, 4}, ways[] = {4, 8, 16};
     uint32_t e = effort > Q35_EFFORT_HIGH ? Q35_EFFORT_HIGH : effort;
     s->seams = seams[e];
-    s->beam = beams[e];
+    s->ways = ways[e];
 }
 
 enum q35_status q35_block_job_init(struct q35_block_job *j, const struct q35_encode_params *p,
@@ -84,7 +84,7 @@ struct q35_block *q35_block_create(const struct q35_block_job *j)
     k->in = malloc(sizeof(float) * ROWS * j->cols);
     k->w = malloc(sizeof(float) * ROWS * j->cols_padded);
     if (j->search->ring)
-        k->ring = q35_ring_create(j->search->beam);
+        k->ring = q35_ring_create(j->search->ways);
     if (j->feedback) {
         k->e = malloc(sizeof(float) * ROWS * j->cols_padded);
         k->q = malloc(sizeof(float) * ROWS * j->cols_padded);

@@ -15,7 +15,7 @@ struct q35_feedback;
 
 /* How hard to look. Each level includes the ones below it. */
 enum q35_effort {
-    /* trellis2 keeps 100, 400 and 1000 states */
+    /* trellis2 keeps 4, 8 or 16 states of each code */
     Q35_EFFORT_FAST = 0,    /* one search, scale from the row's RMS, refitted by least squares */
     Q35_EFFORT_DEFAULT = 1, /* a second seam; without rotation, row scales by search */
     Q35_EFFORT_HIGH = 2 /* further seams for the tail-biting search and a second round of scales */

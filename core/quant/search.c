@@ -46,7 +46,7 @@ void q35_search_init_fine(struct q35_search *s, int16_t a[128][2], int16_t b[128
     s->kernels = kernels ? kernels : q35_search_kernels_get(NULL);
     s->memory = b != NULL;
     s->prune = 1000;
-    s->beam = 400;
+    s->ways = 8;
     memcpy(s->a, a, sizeof(s->a));
     if (b)
         memcpy(s->b, b, sizeof(s->b));

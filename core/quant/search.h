@@ -4,7 +4,7 @@
 #define Q35_CORE_QUANT_SEARCH_H
 
 /* Finds the codes of a tile: the nearest code for schemes without memory, a tail-biting Viterbi
- * search down each column for the trellis, a beam search around the ring of the tile's 1024 codes
+ * search down each column for the trellis, a list search around the ring of the tile's 1024 codes
  * for the trellis with a memory of two codes.
  *
  * Everything is integer, so every CPU finds the same codes. Weights are given in 1/16 of a table
@@ -15,14 +15,22 @@
  *     u[h] = 2|x - B[h]|^2 - |x|^2,  v[c] = 2|x - A[c]|^2 - |x|^2,  cross[h][c] = 4 A[c].B[h]
  *
  * A state is the code before (memory of one) or the two codes before. States that cost more than
- * `prune` above the best are not followed further. */
+ * `prune` above the best are not followed further.
+ *
+ * Of the states of a ring those with the same last code c are kept together, the best `ways` of
+ * them, as numbers cost << 7 | p with p the code before c. So the best of many are found with
+ * minima and maxima alone. A cost is one above the best state, plus a constant per step. */
 
 #include <stdint.h>
 
 #include "core/base/base.h"
 #include "q35/format.h"
 
-#define Q35_SEARCH_UNIT 16                       /* steps in one table unit */
+#define Q35_SEARCH_UNIT 16 /* steps in one table unit */
+#define Q35_RING_TOP 511u  /* costs of a ring's states have 9 bits */
+#define Q35_RING_PRUNE 300 /* states above do not go on */
+#define Q35_RING_FLOOR 4   /* what rounding may take from a cost: added, so that none is negative */
+#define Q35_RING_WAYS 16u  /* at most */
 #define Q35_SEARCH_X_MAX (127 * Q35_SEARCH_UNIT) /* |x| is clamped to this */
 
 struct q35_search;
@@ -39,10 +47,11 @@ struct q35_search_kernels {
     /* table: [128][2]. out[i] = (norm[i] - 2 table[i].x + |x|^2 / 2) >> 7 in saturating int16: u or
      * v. */
     void (*terms)(const int16_t *table, const int32_t *norm, const int16_t x[2], int16_t *out);
-    /* next[c] = min over i < n of trans[i] + cross[h[i]][c], plus v[c]; lowers *low to the least of
-     * them. Bit c of mask says that next[c] <= *low + prune. */
-    void (*expand)(const struct q35_search *s, const uint8_t *h, const int16_t *trans, uint32_t n,
-                   const int16_t *v, int16_t *low, int16_t prune, int16_t *next, uint32_t mask[4]);
+    /* One step along a ring for the pair x, from now[ways][128] to next[ways][128], each [.][c]
+     * ascending. low: the cost of now's best. base: what to take from all costs, which end at
+     * Q35_RING_TOP. Returns the least cost. */
+    uint32_t (*ring)(const struct q35_search *s, const int16_t x[2], const uint16_t *now,
+                     uint32_t low, int32_t base, uint16_t *next);
     /* The lowest code nearest to x. */
     uint32_t (*nearest)(const struct q35_search *s, const int16_t x[2]);
 };
@@ -59,7 +68,7 @@ struct q35_search {
     bool memory;    /* has a B term */
     bool ring;      /* B is indexed by p ^ pp along the ring of a tile */
     uint32_t seams; /* tail-biting: how many further seams are tried */
-    uint32_t beam;  /* ring: about how many states are kept */
+    uint32_t ways;  /* ring: states kept of each code, 4, 8, 12 or 16 */
 };
 
 /* Buffers of the ring search: one per thread. */
@@ -77,8 +86,8 @@ void q35_search_init(struct q35_search *s, uint32_t scheme, const struct q35_tab
 void q35_search_init_fine(struct q35_search *s, int16_t a[128][2], int16_t b[128][2],
                           const struct q35_search_kernels *kernels);
 
-/* For searches with this beam; NULL when memory is short. Release with q35_ring_destroy(). */
-struct q35_ring *q35_ring_create(uint32_t beam);
+/* For searches with at most so many ways; NULL when memory is short. Release with q35_ring_destroy(). */
+struct q35_ring *q35_ring_create(uint32_t ways);
 void q35_ring_destroy(struct q35_ring *ring);
 
 /* A whole tile. x[j][r]: column j, row r. ring: needed if s->ring. */

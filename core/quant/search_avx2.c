@@ -8,6 +8,12 @@
 
 #define AVX2 __attribute__((target("avx2,bmi")))
 
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
 AVX2 static inline __m256i load(const void *p)
 {
     return _mm256_load_si256((const __m256i *)p);
@@ -122,34 +128,88 @@ AVX2 static void terms_avx2(const int16_t *table, const int32_t *norm, const int
         storeu(out + i, branch(table, norm, i, xv, half));
 }
 
-AVX2 static void expand_avx2(const struct q35_search *s, const uint8_t *h, const int16_t *trans,
-                             uint32_t n, const int16_t *v, int16_t *low, int16_t prune,
-                             int16_t *next, uint32_t mask[4])
+/* States of a ring as the way from them is looked for: trans = cost + u[h], and those that go on.
+ */
+struct ring_from {
+    int16_t trans[Q35_RING_WAYS][128];
+    uint8_t h[Q35_RING_WAYS][128];
+    uint8_t list[128], ways[128]; /* codes of which states go on, and of how many */
+    uint32_t count;
+};
+
+static void ring_from(const struct q35_search *s, const int16_t *u, const uint16_t *now,
+                      uint32_t low, struct ring_from *f)
 {
-    __m256i m[8], all, limit;
+    uint32_t p, k;
+    f->count = 0;
+    for (p = 0; p < 128; p++) {
+        for (k = 0; k < s->ways; k++) {
+            uint32_t state = now[128 * k + p], cost = state >> 7 > low ? (state >> 7) - low : 0;
+            uint32_t h = (state & 127) ^ p;
+            int32_t t = (int32_t)cost + u[h];
+            if (cost > Q35_RING_PRUNE)
+                break;
+            f->trans[k][p] = (int16_t)(t > INT16_MAX ? INT16_MAX : t);
+            f->h[k][p] = (uint8_t)h;
+        }
+        f->list[f->count] = (uint8_t)p;
+        f->ways[f->count] = (uint8_t)k;
+        f->count += k > 0;
+    }
+}
+
+/* next[.][c] of 16 codes c from `from` on; returns the least of them. Inlined for each number of
+ * ways. */
+AVX2 static inline __attribute__((always_inline)) __m256i
+ring_codes(const struct q35_search *s, const struct ring_from *f, const int16_t *v, int32_t base,
+           const uint32_t ways, uint32_t from, uint16_t *next)
+{
+    const __m256i top = _mm256_set1_epi16(Q35_RING_TOP);
+    const __m256i less = _mm256_set1_epi16((int16_t)(base - Q35_RING_FLOOR));
+    __m256i best[Q35_RING_WAYS], add = _mm256_subs_epi16(loadu(v + from), less);
     uint32_t i, k;
-    int16_t least_here;
-    for (k = 0; k < 8; k++)
-        m[k] = _mm256_set1_epi16(INT16_MAX);
-    for (i = 0; i < n; i++) {
-        const int16_t *row = s->cross[h[i]];
-        __m256i t = _mm256_set1_epi16(trans[i]);
-        for (k = 0; k < 8; k++)
-            m[k] = _mm256_min_epi16(m[k], _mm256_adds_epi16(t, load(row + 16 * k)));
+    UNROLL for (k = 0; k < ways; k++) best[k] = _mm256_set1_epi16(-1);
+    for (i = 0; i < f->count; i++) {
+        uint32_t p = f->list[i];
+        __m256i m = _mm256_set1_epi16(INT16_MAX), t;
+        for (k = 0; k < f->ways[i]; k++) {
+            t = _mm256_set1_epi16(f->trans[k][p]);
+            m = _mm256_min_epi16(m, _mm256_adds_epi16(t, load(s->cross[f->h[k][p]] + from)));
+        }
+        t = _mm256_min_epu16(_mm256_adds_epi16(m, add), top);
+        t = _mm256_or_si256(_mm256_slli_epi16(t, 7), _mm256_set1_epi16((int16_t)p));
+        UNROLL for (k = 0; k < ways; k++)
+        {
+            __m256i old = best[k];
+            best[k] = _mm256_min_epu16(old, t);
+            t = _mm256_max_epu16(old, t);
+        }
     }
-    for (k = 0; k < 8; k++) {
-        m[k] = _mm256_adds_epi16(m[k], loadu(v + 16 * k));
-        all = k ? _mm256_min_epi16(all, m[k]) : m[k];
-        storeu(next + 16 * k, m[k]);
-    }
-    least_here = least(all);
-    *low = least_here < *low ? least_here : *low;
-    limit = _mm256_adds_epi16(_mm256_set1_epi16(*low), _mm256_set1_epi16(prune));
-    for (k = 0; k < 8; k += 2) { /* packs works within 128 bits: swap the middle quarters back */
-        __m256i over = _mm256_packs_epi16(_mm256_cmpgt_epi16(m[k], limit),
-                                          _mm256_cmpgt_epi16(m[k + 1], limit));
-        mask[k / 2] = ~(uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(over, 0xd8));
-    }
+    UNROLL for (k = 0; k < ways; k++) storeu(next + 128 * k + from, best[k]);
+    return best[0];
+}
+
+AVX2 static uint32_t ring_avx2(const struct q35_search *s, const int16_t x[2], const uint16_t *now,
+                               uint32_t low, int32_t base, uint16_t *next)
+{
+    struct ring_from f;
+    int16_t u[128], v[128];
+    __m256i all = _mm256_set1_epi16(-1);
+    __m128i a;
+    uint32_t c;
+    terms_avx2(s->b[0], s->b_norm, x, u);
+    terms_avx2(s->a[0], s->a_norm, x, v);
+    ring_from(s, u, now, low, &f);
+    for (c = 0; c < 128 && s->ways == 4; c += 16)
+        all = _mm256_min_epu16(all, ring_codes(s, &f, v, base, 4, c, next));
+    for (c = 0; c < 128 && s->ways == 8; c += 16)
+        all = _mm256_min_epu16(all, ring_codes(s, &f, v, base, 8, c, next));
+    for (c = 0; c < 128 && s->ways == 12; c += 16)
+        all = _mm256_min_epu16(all, ring_codes(s, &f, v, base, 12, c, next));
+    for (c = 0; c < 128 && s->ways == 16; c += 16)
+        all = _mm256_min_epu16(all, ring_codes(s, &f, v, base, 16, c, next));
+    a = _mm_min_epu16(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    return (uint32_t)_mm_extract_epi16(_mm_minpos_epu16(a), 0) >> 7;
 }
 
 AVX2 static uint32_t nearest_avx2(const struct q35_search *s, const int16_t x[2])
@@ -180,7 +240,7 @@ const struct q35_search_kernels q35_search_kernels_avx2 = {
     .step = step_avx2,
     .back = back_avx2,
     .terms = terms_avx2,
-    .expand = expand_avx2,
+    .ring = ring_avx2,
     .nearest = nearest_avx2,
 };
 #endif

@@ -8,6 +8,16 @@
 
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi")))
 
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+static const int16_t iota[32]
+    __attribute__((aligned(64))) = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+                                    16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31};
+
 AVX512 static inline __m512i load(const void *p)
 {
     return _mm512_load_si512(p);
@@ -121,37 +131,117 @@ AVX512 static void terms_avx512(const int16_t *table, const int32_t *norm, const
         _mm512_storeu_si512(out + i, branch(table, norm, i, xv, half));
 }
 
-AVX512 static void expand_avx512(const struct q35_search *s, const uint8_t *h, const int16_t *trans,
-                                 uint32_t n, const int16_t *v, int16_t *low, int16_t prune,
-                                 int16_t *next, uint32_t mask[4])
+/* States of a ring as the way from them is looked for: trans = cost + u[h], and those that go on.
+ */
+struct ring_from {
+    int16_t trans[Q35_RING_WAYS][128];
+    uint16_t h[Q35_RING_WAYS][128];
+    uint8_t list[Q35_RING_WAYS + 1][128]; /* [n]: codes of which n states go on */
+    uint32_t count[Q35_RING_WAYS + 1];
+};
+
+AVX512 static void ring_from(const struct q35_search *s, const int16_t *u, const uint16_t *now,
+                             uint32_t low, struct ring_from *f)
 {
-    __m512i m0 = _mm512_set1_epi16(INT16_MAX), m1 = m0, m2 = m0, m3 = m0, all, limit;
-    uint32_t i;
-    int16_t least_here;
-    for (i = 0; i < n; i++) {
-        const int16_t *row = s->cross[h[i]];
-        __m512i t = _mm512_set1_epi16(trans[i]);
-        m0 = _mm512_min_epi16(m0, _mm512_adds_epi16(t, load(row)));
-        m1 = _mm512_min_epi16(m1, _mm512_adds_epi16(t, load(row + 32)));
-        m2 = _mm512_min_epi16(m2, _mm512_adds_epi16(t, load(row + 64)));
-        m3 = _mm512_min_epi16(m3, _mm512_adds_epi16(t, load(row + 96)));
+    const __m512i lows = _mm512_set1_epi16((int16_t)(low << 7)), seven = _mm512_set1_epi16(127);
+    const __m512i prune = _mm512_set1_epi16(Q35_RING_PRUNE), half = _mm512_set1_epi16(64);
+    __m512i u0 = load(u), u1 = load(u + 32), u2 = load(u + 64), u3 = load(u + 96), p;
+    uint64_t mask[Q35_RING_WAYS + 1][2] = {{0}}, bits;
+    uint32_t k, q;
+    for (q = 0; q < 4; q++) {
+        p = _mm512_add_epi16(load(iota), _mm512_set1_epi16((int16_t)(32 * q)));
+        for (k = 0; k < s->ways; k++) {
+            __m512i state = _mm512_subs_epu16(_mm512_loadu_si512(now + 128 * k + 32 * q), lows);
+            __m512i cost = _mm512_srli_epi16(state, 7);
+            __m512i h = _mm512_xor_si512(_mm512_and_si512(state, seven), p);
+            __m512i t = _mm512_mask_blend_epi16(_mm512_test_epi16_mask(h, half),
+                                                _mm512_permutex2var_epi16(u0, h, u1),
+                                                _mm512_permutex2var_epi16(u2, h, u3));
+            _mm512_storeu_si512(f->trans[k] + 32 * q, _mm512_adds_epi16(cost, t));
+            _mm512_storeu_si512(f->h[k] + 32 * q, h);
+            bits = (uint32_t)_mm512_cmple_epi16_mask(cost, prune);
+            mask[k][q / 2] |= bits << 32 * (q & 1);
+        }
     }
-    m0 = _mm512_adds_epi16(m0, _mm512_loadu_si512(v));
-    m1 = _mm512_adds_epi16(m1, _mm512_loadu_si512(v + 32));
-    m2 = _mm512_adds_epi16(m2, _mm512_loadu_si512(v + 64));
-    m3 = _mm512_adds_epi16(m3, _mm512_loadu_si512(v + 96));
-    all = _mm512_min_epi16(_mm512_min_epi16(m0, m1), _mm512_min_epi16(m2, m3));
-    least_here = least(all);
-    *low = least_here < *low ? least_here : *low;
-    limit = _mm512_adds_epi16(_mm512_set1_epi16(*low), _mm512_set1_epi16(prune));
-    mask[0] = (uint32_t)_mm512_cmple_epi16_mask(m0, limit);
-    mask[1] = (uint32_t)_mm512_cmple_epi16_mask(m1, limit);
-    mask[2] = (uint32_t)_mm512_cmple_epi16_mask(m2, limit);
-    mask[3] = (uint32_t)_mm512_cmple_epi16_mask(m3, limit);
-    _mm512_storeu_si512(next, m0);
-    _mm512_storeu_si512(next + 32, m1);
-    _mm512_storeu_si512(next + 64, m2);
-    _mm512_storeu_si512(next + 96, m3);
+    for (k = 1; k <= s->ways; k++)
+        for (f->count[k] = 0, q = 0; q < 2; q++)
+            for (bits = mask[k - 1][q] & ~mask[k][q]; bits; bits &= bits - 1)
+                f->list[k][f->count[k]++] = (uint8_t)(64 * q + (uint32_t)__builtin_ctzll(bits));
+}
+
+/* next[.][c] of 32 * width codes c from `from` on; returns the least of them. Inlined for each
+ * number of ways, so that the lists stay in 16 registers. */
+AVX512 static inline __attribute__((always_inline)) __m512i
+ring_codes(const struct q35_search *s, const struct ring_from *f, const int16_t *v, int32_t base,
+           const uint32_t ways, const uint32_t width, uint32_t from, uint16_t *next)
+{
+    const __m512i top = _mm512_set1_epi16(Q35_RING_TOP);
+    const __m512i less = _mm512_set1_epi16((int16_t)(base - Q35_RING_FLOOR));
+    __m512i best[Q35_RING_WAYS][4], m[4], add[4], low = _mm512_set1_epi16(-1);
+    uint32_t n, i, k, q;
+    UNROLL for (q = 0; q < width; q++)
+    {
+        add[q] = _mm512_subs_epi16(load(v + from + 32 * q), less);
+        UNROLL for (k = 0; k < ways; k++) best[k][q] = low;
+    }
+    UNROLL for (n = 1; n <= ways; n++) for (i = 0; i < f->count[n]; i++)
+    {
+        uint32_t p = f->list[n][i];
+        __m512i code = _mm512_set1_epi16((int16_t)p), t;
+        UNROLL for (k = 0; k < n; k++)
+        {
+            const int16_t *row = s->cross[f->h[k][p]] + from;
+            t = _mm512_set1_epi16(f->trans[k][p]);
+            UNROLL for (q = 0; q < width; q++)
+            {
+                __m512i a = _mm512_adds_epi16(t, load(row + 32 * q));
+                m[q] = k ? _mm512_min_epi16(m[q], a) : a;
+            }
+        }
+        UNROLL for (q = 0; q < width; q++)
+        {
+            t = _mm512_min_epu16(_mm512_adds_epi16(m[q], add[q]), top);
+            t = _mm512_or_si512(_mm512_slli_epi16(t, 7), code);
+            UNROLL for (k = 0; k < ways; k++)
+            {
+                __m512i old = best[k][q];
+                best[k][q] = _mm512_min_epu16(old, t);
+                t = _mm512_max_epu16(old, t);
+            }
+        }
+    }
+    UNROLL for (q = 0; q < width; q++)
+    {
+        low = _mm512_min_epu16(low, best[0][q]);
+        UNROLL for (k = 0; k < ways; k++)
+            _mm512_storeu_si512(next + 128 * k + from + 32 * q, best[k][q]);
+    }
+    return low;
+}
+
+AVX512 static uint32_t ring_avx512(const struct q35_search *s, const int16_t x[2],
+                                   const uint16_t *now, uint32_t low, int32_t base, uint16_t *next)
+{
+    struct ring_from f;
+    int16_t u[128] __attribute__((aligned(64))), v[128] __attribute__((aligned(64)));
+    __m512i all = _mm512_set1_epi16(-1);
+    __m256i half;
+    __m128i a;
+    uint32_t c;
+    terms_avx512(s->b[0], s->b_norm, x, u);
+    terms_avx512(s->a[0], s->a_norm, x, v);
+    ring_from(s, u, now, low, &f);
+    if (s->ways == 4)
+        all = ring_codes(s, &f, v, base, 4, 4, 0, next);
+    for (c = 0; c < 128 && s->ways == 8; c += 64)
+        all = _mm512_min_epu16(all, ring_codes(s, &f, v, base, 8, 2, c, next));
+    for (c = 0; c < 128 && s->ways == 12; c += 64)
+        all = _mm512_min_epu16(all, ring_codes(s, &f, v, base, 12, 2, c, next));
+    for (c = 0; c < 128 && s->ways == 16; c += 32)
+        all = _mm512_min_epu16(all, ring_codes(s, &f, v, base, 16, 1, c, next));
+    half = _mm256_min_epu16(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+    a = _mm_min_epu16(_mm256_castsi256_si128(half), _mm256_extracti128_si256(half, 1));
+    return (uint32_t)_mm_extract_epi16(_mm_minpos_epu16(a), 0) >> 7;
 }
 
 AVX512 static uint32_t nearest_avx512(const struct q35_search *s, const int16_t x[2])
@@ -179,7 +269,7 @@ const struct q35_search_kernels q35_search_kernels_avx512 = {
     .step = step_avx512,
     .back = back_avx512,
     .terms = terms_avx512,
-    .expand = expand_avx512,
+    .ring = ring_avx512,
     .nearest = nearest_avx512,
 };
 #endif

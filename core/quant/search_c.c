@@ -66,30 +66,47 @@ static void terms_c(const int16_t *table, const int32_t *norm, const int16_t x[2
         out[i] = branch(table + 2 * i, norm[i], x, half);
 }
 
-static void expand_c(const struct q35_search *s, const uint8_t *h, const int16_t *trans, uint32_t n,
-                     const int16_t *v, int16_t *low, int16_t prune, int16_t *next, uint32_t mask[4])
+/* Puts v into the ascending list at at[0], at[128], ... */
+static void insert(uint16_t *at, uint32_t ways, uint16_t v)
 {
-    uint32_t i, c;
-    int16_t limit;
-    for (c = 0; c < 128; c++)
-        next[c] = INT16_MAX;
-    for (i = 0; i < n; i++) {
-        const int16_t *row = s->cross[h[i]];
-        for (c = 0; c < 128; c++) {
-            int16_t t = saturate(trans[i] + row[c]);
-            next[c] = t < next[c] ? t : next[c];
+    uint32_t k;
+    for (k = 0; k < ways; k++) {
+        uint16_t old = at[128 * k];
+        at[128 * k] = v < old ? v : old;
+        v = v < old ? old : v;
+    }
+}
+
+static uint32_t ring_c(const struct q35_search *s, const int16_t x[2], const uint16_t *now,
+                       uint32_t low, int32_t base, uint16_t *next)
+{
+    int16_t u[128], v[128], m[128];
+    uint32_t p, k, c, least = UINT16_MAX;
+    terms_c(s->b[0], s->b_norm, x, u);
+    terms_c(s->a[0], s->a_norm, x, v);
+    for (c = 0; c < 128 * s->ways; c++)
+        next[c] = UINT16_MAX;
+    for (p = 0; p < 128; p++) {
+        for (k = 0; k < s->ways; k++) {
+            uint32_t state = now[128 * k + p], cost = state >> 7 > low ? (state >> 7) - low : 0;
+            uint32_t h = (state & 127) ^ p;
+            int16_t trans = saturate((int32_t)cost + u[h]);
+            if (cost > Q35_RING_PRUNE)
+                break;
+            for (c = 0; c < 128; c++) {
+                int16_t t = saturate(trans + s->cross[h][c]);
+                m[c] = k == 0 || t < m[c] ? t : m[c];
+            }
+        }
+        for (c = 0; c < 128 && k; c++) {
+            uint16_t t = (uint16_t)saturate(m[c] + saturate(v[c] - (base - Q35_RING_FLOOR)));
+            t = t < Q35_RING_TOP ? t : Q35_RING_TOP;
+            insert(next + c, s->ways, (uint16_t)(t << 7 | p));
         }
     }
-    for (c = 0; c < 128; c++) {
-        next[c] = saturate(next[c] + v[c]);
-        *low = next[c] < *low ? next[c] : *low;
-    }
-    limit = saturate(*low + prune);
-    for (c = 0; c < 128; c++) {
-        if (c % 32 == 0)
-            mask[c / 32] = 0;
-        mask[c / 32] |= (uint32_t)(next[c] <= limit) << c % 32;
-    }
+    for (c = 0; c < 128; c++)
+        least = next[c] < least ? next[c] : least;
+    return least >> 7;
 }
 
 static uint32_t nearest_c(const struct q35_search *s, const int16_t x[2])
@@ -111,6 +128,6 @@ const struct q35_search_kernels q35_search_kernels_c = {
     .step = step_c,
     .back = back_c,
     .terms = terms_c,
-    .expand = expand_c,
+    .ring = ring_c,
     .nearest = nearest_c,
 };
