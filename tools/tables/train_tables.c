@@ -15,8 +15,8 @@
 #include "core/quant/tables.h"
 
 #define UNIT Q35_SEARCH_UNIT
-#define BEAM_TRAIN 300
-#define BEAM_FINE 600
+#define WAYS_TRAIN 8
+#define WAYS_FINE 16
 
 /* ---- Gaussian numbers ---- */
 
@@ -194,7 +194,7 @@ static double assign(struct trainer *t, uint32_t seams)
     q35_search_init_fine(&t->search, a, t->memory ? b : NULL, NULL);
     t->search.seams = seams;
     t->search.ring = t->ring;
-    t->search.beam = seams ? BEAM_FINE : BEAM_TRAIN;
+    t->search.ways = seams ? WAYS_FINE : WAYS_TRAIN;
     for (i = 0; i < t->columns; i += 64)
         q35_search_tile(&t->search, t->buffers, t->xi + i, t->code + i);
     for (i = 0; i < t->columns; i++)
@@ -394,7 +394,7 @@ int main(int argc, char **argv)
     t->x = malloc(sizeof(*t->x) * (size_t)t->columns);
     t->xi = malloc(sizeof(*t->xi) * (size_t)t->columns);
     t->code = malloc(sizeof(*t->code) * (size_t)t->columns);
-    t->buffers = q35_ring_create(BEAM_FINE);
+    t->buffers = q35_ring_create(WAYS_FINE);
     if (!t->x || !t->xi || !t->code || !t->buffers)
         return 1;
     lloyd_max(l4, 16, 200);
@@ -404,8 +404,7 @@ int main(int argc, char **argv)
     train_levels(&single, l7, 128, none, 1);
     train_scheme(t, &vq, 36, vq_seeds, Q35_COUNT(vq_seeds), rounds / 4);
     train_scheme(t, &trellis, 28, trellis_seeds, Q35_COUNT(trellis_seeds), rounds);
-    t->columns = t->columns / 4 / 64 * 64;
-    train_scheme(t, &ring, 28, ring_seeds, Q35_COUNT(ring_seeds), rounds / 4);
+    train_scheme(t, &ring, 28, ring_seeds, Q35_COUNT(ring_seeds), rounds);
     fputs(head, stdout);
     print_tables(&alt, "Q35_SCHEME_ALT43");
     print_tables(&vq, "Q35_SCHEME_VQ2");
