@@ -57,7 +57,7 @@ struct kernels {
     void (*dots_few)(const struct dots_args *a);
     void (*dots_many)(const struct dots_args *a);
     /* Bytes of `packed` for n tokens, and the packing of tokens first .. first + count - 1 (first a
-     * multiple of 16). Both NULL if the variant reads q as it is. */
+     * multiple of 48). Both NULL if the variant reads q as it is. */
     uint64_t (*pack_bytes)(uint32_t n_tokens, uint32_t cols_padded);
     void (*pack_q)(const int8_t *q, uint32_t n_tokens, uint32_t cols_padded, uint32_t first,
                    uint32_t count, void *packed);

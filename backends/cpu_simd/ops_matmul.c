@@ -8,7 +8,7 @@
 #include "soft.h"
 
 #define SUM_PIECE 8u            /* tokens whose sums one piece takes */
-#define PACK_PIECE 16u          /* tokens that one piece packs */
+#define PACK_PIECE 48u          /* tokens that one piece packs */
 #define PIECE_BYTES (48u << 10) /* of codes, about, for a few tokens: some microseconds */
 
 /* Up to DOTS_MANY tokens of a matmul; its pieces are groups of adjacent row blocks. */
@@ -129,8 +129,12 @@ static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
 static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m)
 {
     uint32_t bytes = m->cols_padded / q35_tile_cols(m->scheme) * Q35_TILE_BYTES, n;
-    if (j->n_tokens > DOTS_FEW)
-        return j->cpu->k.many_blocks;
+    if (j->n_tokens > DOTS_FEW) { /* fewer where there are many threads to share them */
+        n = j->cpu->k.many_blocks;
+        while (n > 1 && m->rows_padded / 16 < 4 * n * pool_threads(j->cpu->pool))
+            n /= 2;
+        return n;
+    }
     if (j->cpu->streams > 1)
         return DOTS_STREAMS;
     n = (PIECE_BYTES + bytes / 2) / bytes;

@@ -25,9 +25,6 @@ static void run_few(void *p)
 static void run_many(void *p)
 {
     struct bench *b = p;
-    uint32_t i;
-    for (i = 0; b->k->pack_q && i < b->dots.n_tokens && !b->dots.packed; i += 16)
-        b->k->pack_q(b->dots.q, b->dots.n_tokens, (uint32_t)b->dots.q_stride, i, 16, b->y);
     b->k->dots_many(&b->dots);
 }
 
@@ -81,25 +78,26 @@ static void bench_dots(struct bench *b)
                 {"trellis", Q35_SCHEME_TRELLIS},
                 {"trellis2", Q35_SCHEME_TRELLIS2},
                 {"single", Q35_SCHEME_SINGLE}};
-    static const uint32_t tokens[] = {1, 2, 4, 8, 512};
-    struct q35_tables t;
+    static const uint32_t tokens[] = {1, 2, 4, 8, 16, 32, 64, 512};
+    struct q35_tables tables;
     char what[64];
-    uint32_t s, i, cols = 2048;
+    uint32_t s, i, t, cols = 2048;
     for (s = 0; s < 4; s++)
-        for (i = 0; i < 5; i++) {
+        for (i = 0; i < sizeof tokens / sizeof *tokens; i++) {
             struct dots_args *a = &b->dots;
             double ns, weights;
-            kit_tables(&t, list[s].scheme, false);
+            kit_tables(&tables, list[s].scheme, false);
             a->scheme = list[s].scheme;
             a->tiles = q35_tiles_per_row(a->scheme, cols);
-            a->blocks = tokens[i] > DOTS_FEW ? 1 : 4;
+            a->blocks = 4;
             a->n_tokens = tokens[i];
-            a->tables = &t;
+            a->tables = &tables;
             a->q_stride = cols;
             a->packed = NULL;
             a->streams = q35_cpu_streams();
             if (b->k->pack_q && tokens[i] > DOTS_FEW) {
-                run_many(b);
+                for (t = 0; t < tokens[i]; t += 48)
+                    b->k->pack_q(b->q, tokens[i], cols, t, 48, b->y);
                 a->packed = b->y;
             } else if (b->k->pack_few && tokens[i] > 1 && tokens[i] <= DOTS_FEW) {
                 b->k->pack_few(b->q, cols, tokens[i], cols, b->y);

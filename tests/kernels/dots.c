@@ -51,8 +51,8 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
     a.acc = have;
     if (k->pack_q && n > DOTS_FEW) {
         packed = kit_alloc(k->pack_bytes(n, cols), 0);
-        for (i = 0; i < n; i += 16)
-            k->pack_q(q, n, cols, i, 16, packed);
+        for (i = 0; i < n; i += 48)
+            k->pack_q(q, n, cols, i, 48, packed);
         a.packed = packed;
     } else if (k->pack_few && n > 1 && n <= DOTS_FEW) {
         packed = kit_alloc((uint64_t)DOTS_FEW * cols, 0);
@@ -75,7 +75,7 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
 void test_dots(const struct kernels *c, const struct kernels *k)
 {
     static const uint32_t units[] = {1, 2, 3, 4, 7, 8, 9, 17, 33}; /* of 128 columns */
-    static const uint32_t many[] = {9, 12, 15, 16, 17, 31, 33, 70};
+    static const uint32_t many[] = {9, 12, 15, 16, 17, 31, 33, 49, 50, 62, 70, 97};
     uint32_t s, i, n;
     kit_start("dots");
     for (s = 0; s < sizeof schemes / sizeof *schemes; s++) {

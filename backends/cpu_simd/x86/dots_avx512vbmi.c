@@ -13,17 +13,8 @@
 
 #include "vbmi.h"
 
-#define GROUP 8u    /* tiles of one row block before the next stream's turn, at most */
-#define AHEAD 8u    /* tiles from use to prefetch */
-#define CHUNK 2048u /* columns decoded at once by dots_many */
-/* sum + u * v in groups of four bytes, u unsigned. As assembly because gcc 12 copies the sum at
- * each use of the intrinsic and then runs out of registers. */
-static inline __m512i dot(__m512i sum, __m512i u, __m512i v)
-{
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(u), "v"(v));
-    return sum;
-}
-
+#define GROUP 8u /* tiles of one row block before the next stream's turn, at most */
+#define AHEAD 8u /* tiles from use to prefetch */
 /* ---- one token: the sums of 16 rows stay in registers -------------------------------------- */
 
 static inline __attribute__((always_inline)) void
@@ -78,7 +69,7 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
 /* What the passes over a group of tiles share: what the rows of the last pass hand down in each
  * tile, and the sums so far. */
 struct few {
-    struct above up[GROUP];
+    __m512i b[GROUP], code[GROUP];
     __m512i sums[]; /* [blocks][16][n] */
 };
 
@@ -110,7 +101,8 @@ static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, 
     }
 #define FEW_PICK(v, i)                                                                             \
     ((i) % rows == 0 ? v##0 : (i) % rows == 1 ? v##1 : (i) % rows == 2 ? v##2 : v##3)
-#define FEW_LOAD(i) __m512i s##i = (i) < rows * n ? sums[i] : t->high;
+#define FEW_LOAD(i)                                                                                \
+    __m512i s##i = (i) < rows * n ? _mm512_maskz_load_epi32(keep, &sums[i]) : t->high;
 #define FEW_X(i)                                                                                   \
     if ((i) < rows * n)                                                                            \
         s##i = dot(s##i, FEW_PICK(x, i), q[(i) / rows]);
@@ -124,18 +116,22 @@ static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, 
 #define SIXTEEN(m)                                                                                 \
     FOUR(m, 0, 1, 2, 3) FOUR(m, 4, 5, 6, 7) FOUR(m, 8, 9, 10, 11) FOUR(m, 12, 13, 14, 15)
 
-/* sums[n][rows] += rows r .. r + rows - 1 of `tiles` tiles. */
+/* sums[n][rows] += rows r .. r + rows - 1 of `tiles` tiles; keep = 0: what was there is not used.
+ */
 static inline __attribute__((always_inline)) void
 few_rows(const struct tables *t, const uint8_t *tile, uint32_t tiles, const uint32_t rows,
-         const uint32_t n, const __m512i *q, struct few *f, __m512i *sums, const int pair,
-         const int has_b, const int ring)
+         const uint32_t n, const __m512i *q, struct few *f, __m512i *sums, __mmask16 keep,
+         const int pair, const int has_b, const int ring)
 {
     uint32_t i;
     SIXTEEN(FEW_LOAD)
     for (i = 0; i < tiles; i++, tile += Q35_TILE_BYTES) {
-        struct above up = f->up[i];
+        struct above up = {f->b[i], ring ? f->code[i] : t->high};
         FOUR(FEW_ROW, 0, 1, 2, 3)
-        f->up[i] = up;
+        if (has_b) /* stores are dear */
+            f->b[i] = up.b;
+        if (ring)
+            f->code[i] = up.code;
         FOUR(FEW_X, 0, 1, 2, 3)
         FOUR(FEW_Y, 0, 1, 2, 3)
         FOUR(FEW_X, 4, 5, 6, 7)
@@ -173,23 +169,22 @@ few_set(const struct dots_args *a, const struct tables *t, uint32_t first, uint3
         const uint32_t n, const uint32_t rows, const int pair, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
-    const uint32_t group = n > 4 ? GROUP / 2 : GROUP; /* codes, tokens and sums stay in L1 */
     struct few *f = a->scratch;
     uint32_t k, s, i, r;
-    for (i = 0; i < set * 16 * n; i++)
-        f->sums[i] = _mm512_setzero_si512();
-    for (k = 0; k < a->tiles; k += group) {
-        uint32_t tiles = a->tiles - k < group ? a->tiles - k : group;
+    for (k = 0; k < a->tiles; k += GROUP) {
+        uint32_t tiles = a->tiles - k < GROUP ? a->tiles - k : GROUP;
         const __m512i *q = (const __m512i *)a->packed + (uint64_t)k * n * (pair ? 2 : 1);
         for (s = 0; s < set; s++) {
             const uint8_t *tile = a->codes + (first + s) * stride + (uint64_t)k * Q35_TILE_BYTES;
             for (i = 0; i < tiles; i++) {
-                f->up[i] = (struct above){t->high, t->high};
-                decode_seam(t, tile + i * Q35_TILE_BYTES, &f->up[i], has_b, ring);
+                struct above up = {t->high, t->high};
+                decode_seam(t, tile + i * Q35_TILE_BYTES, &up, has_b, ring);
+                f->b[i] = up.b;
+                f->code[i] = up.code;
             }
             for (r = 0; r < 16; r += rows)
                 few_rows(t, tile + Q35_ROW_BYTES * r, tiles, rows, n, q, f,
-                         f->sums + ((uint64_t)s * 16 + r) * n, pair, has_b, ring);
+                         f->sums + ((uint64_t)s * 16 + r) * n, k ? 0xffff : 0, pair, has_b, ring);
         }
     }
     for (s = 0; s < set; s++)
@@ -227,141 +222,20 @@ FEW_ALL(pair, 1, 0, 0)
 FEW_ALL(pair_b, 1, 1, 0)
 FEW_ALL(pair_ring, 1, 1, 1)
 FEW_ALL(single, 0, 0, 0)
-
-/* ---- many tokens: decode into scratch, then a matrix product ----------------------------------
- */
-
-/* n tiles of a row block as rows of unsigned weights: w[16][row_bytes]. */
-static inline __attribute__((always_inline)) void
-decode_tiles(const struct tables *t, const uint8_t *tile, uint32_t n, uint8_t *w,
-             uint64_t row_bytes, const int pair, const int has_b, const int ring)
-{
-    uint32_t i, r;
-    for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, w += pair ? 128 : 64) {
-        struct above up = {t->high, t->high};
-        decode_seam(t, tile, &up, has_b, ring);
-        UNROLL
-        for (r = 0; r < 16; r++) {
-            __m512i x, y = t->high;
-            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x, &y);
-            _mm512_store_si512(w + r * row_bytes, x);
-            if (pair)
-                _mm512_store_si512(w + r * row_bytes + 64, y);
-        }
-    }
-}
-
-/* The sums of 4 rows times 6 tokens, as named variables so that they stay in registers. */
-#define SUMS_OF(t) __m512i s##t##0, s##t##1, s##t##2, s##t##3;
-#define SUMS_ZERO(t) s##t##0 = s##t##1 = s##t##2 = s##t##3 = _mm512_setzero_si512();
-#define SUMS_STEP(t)                                                                               \
-    if ((t) < n) {                                                                                 \
-        __m512i v = _mm512_loadu_si512(q + (t)*q_stride);                                          \
-        s##t##0 = dot(s##t##0, x0, v);                                                             \
-        s##t##1 = dot(s##t##1, x1, v);                                                             \
-        s##t##2 = dot(s##t##2, x2, v);                                                             \
-        s##t##3 = dot(s##t##3, x3, v);                                                             \
-    }
-#define SUMS_REDUCE(t)                                                                             \
-    if ((t) < n) {                                                                                 \
-        __m128i *y = (__m128i *)(out + (t)*out_stride);                                            \
-        __m128i sum = reduce4_i32(s##t##0, s##t##1, s##t##2, s##t##3);                             \
-        _mm_storeu_si128(y, _mm_add_epi32(_mm_loadu_si128(y), sum));                               \
-    }
-#define EACH_TOKEN(m) m(0) m(1) m(2) m(3) m(4) m(5)
-
-/* 4 rows of w times n tokens of q over `steps` 64-column steps. */
-#define MICRO()                                                                                    \
-    for (k = 0; k < steps; k++, w += 64, q += 64) {                                                \
-        __m512i x0 = _mm512_load_si512(w), x1 = _mm512_load_si512(w + row_bytes);                  \
-        __m512i x2 = _mm512_load_si512(w + 2 * row_bytes);                                         \
-        __m512i x3 = _mm512_load_si512(w + 3 * row_bytes);                                         \
-        EACH_TOKEN(SUMS_STEP)                                                                      \
-    }
-
-/* 4 rows times n tokens over a chunk, added to out[token][out_stride]. */
-static inline __attribute__((always_inline)) void micro_many(const uint8_t *w, uint64_t row_bytes,
-                                                             const int8_t *q, uint64_t q_stride,
-                                                             uint32_t steps, const uint64_t n,
-                                                             int32_t *out, uint64_t out_stride)
-{
-    uint32_t k;
-    EACH_TOKEN(SUMS_OF)
-    EACH_TOKEN(SUMS_ZERO)
-    MICRO()
-    EACH_TOKEN(SUMS_REDUCE)
-}
-
-static void product_many(const uint8_t *w, uint64_t row_bytes, const int8_t *q, uint64_t q_stride,
-                         uint32_t steps, uint32_t n, int32_t *out, uint64_t out_stride)
-{
-    uint32_t r, t, c;
-    for (t = 0; t < n; t += c) {
-        c = n - t > 6 ? 6 : n - t;
-        for (r = 0; r < 16; r += 4) {
-            const uint8_t *x = w + r * row_bytes;
-            const int8_t *v = q + t * q_stride;
-            int32_t *y = out + t * out_stride + r;
-            switch (c) {
-            case 1:
-                micro_many(x, row_bytes, v, q_stride, steps, 1, y, out_stride);
-                break;
-            case 2:
-                micro_many(x, row_bytes, v, q_stride, steps, 2, y, out_stride);
-                break;
-            case 3:
-                micro_many(x, row_bytes, v, q_stride, steps, 3, y, out_stride);
-                break;
-            case 4:
-                micro_many(x, row_bytes, v, q_stride, steps, 4, y, out_stride);
-                break;
-            case 5:
-                micro_many(x, row_bytes, v, q_stride, steps, 5, y, out_stride);
-                break;
-            default:
-                micro_many(x, row_bytes, v, q_stride, steps, 6, y, out_stride);
-                break;
-            }
-        }
-    }
-}
-
-static inline __attribute__((always_inline)) void
-many_tokens(const struct dots_args *a, const int pair, const int has_b, const int ring)
-{
-    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES, out_stride = (uint64_t)a->blocks * 16;
-    uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i, r;
-    uint8_t *w = a->scratch; /* [16][CHUNK + 64]: rows must not all fall into the same cache sets */
-    uint64_t row_bytes = CHUNK + 64;
-    struct tables t;
-    load_tables(&t, a->tables);
-    for (i = 0; i < a->n_tokens; i++)
-        for (r = 0; r < out_stride; r++)
-            a->acc[i * out_stride + r] = (int32_t)(0u - ((uint32_t)a->q_sums[i] << 7));
-    for (s = 0; s < a->blocks; s++)
-        for (k = 0; k < a->tiles; k += per_chunk) {
-            uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
-            decode_tiles(&t, a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES, n, w, row_bytes,
-                         pair, has_b, ring);
-            product_many(w, row_bytes, a->q + (uint64_t)k * width, a->q_stride, n * (width / 64),
-                         a->n_tokens, a->acc + 16 * s, out_stride);
-        }
-}
+FEW_ALL(single_b, 0, 1, 0)
+FEW_ALL(single_ring, 0, 1, 1)
 
 INSTANCES(one_token)
-INSTANCES(many_tokens)
 
 static void dots_few_avx512vbmi(const struct dots_args *a)
 {
-    int pair = Q35_SCHEME_WEIGHTS(a->scheme) == 2u, b = uses(a->tables->b);
+    int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;
     if (a->n_tokens == 1)
         one_token_any(a);
-    else if (!pair && b) /* no scheme has these */
-        many_tokens_any(a);
-    else if (!pair)
-        few_single[a->n_tokens](a);
+    else if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
+        (!b ? few_single : ring ? few_single_ring : few_single_b)[a->n_tokens](a);
     else
-        (!b ? few_pair : Q35_SCHEME_RING(a->scheme) ? few_pair_ring : few_pair_b)[a->n_tokens](a);
+        (!b ? few_pair : ring ? few_pair_ring : few_pair_b)[a->n_tokens](a);
 }
 
 static int32_t sum_q_avx512vbmi(const int8_t *q, uint32_t n)
@@ -378,7 +252,7 @@ static int32_t sum_q_avx512vbmi(const int8_t *q, uint32_t n)
 void q35_cpu_install_avx512vbmi(struct kernels *k)
 {
     k->dots_few = dots_few_avx512vbmi;
-    k->dots_many = many_tokens_any;
     k->pack_few = pack_few_avx512vbmi;
     k->sum_q = sum_q_avx512vbmi;
+    q35_cpu_install_many_avx512vbmi(k);
 }

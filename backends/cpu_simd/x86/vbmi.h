@@ -12,6 +12,45 @@
 #define INLINE static inline __attribute__((always_inline))
 #define BIT(row, bit) (1ull << (8 * (7 - (row)) + (bit)))
 
+/* 16 x 16 matrix of 32-bit elements: out row i is column i of in. */
+INLINE void transpose16(const __m512i in[16], __m512i out[16])
+{
+    __m512i a[16], b[16];
+    int i, j;
+    UNROLL
+    for (i = 0; i < 8; i++) {
+        a[2 * i] = _mm512_unpacklo_epi32(in[2 * i], in[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_epi32(in[2 * i], in[2 * i + 1]);
+    }
+    UNROLL
+    for (i = 0; i < 4; i++) /* b[4 i + c]: column c of each group of four, rows 4 i .. 4 i + 3 */
+        for (j = 0; j < 2; j++) {
+            b[4 * i + 2 * j] = _mm512_unpacklo_epi64(a[4 * i + j], a[4 * i + 2 + j]);
+            b[4 * i + 2 * j + 1] = _mm512_unpackhi_epi64(a[4 * i + j], a[4 * i + 2 + j]);
+        }
+    UNROLL
+    for (i = 0; i < 4; i++) {
+        __m512i lo = _mm512_shuffle_i32x4(b[i], b[4 + i], 0x88);
+        __m512i hi = _mm512_shuffle_i32x4(b[i], b[4 + i], 0xdd);
+        __m512i lo2 = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0x88);
+        __m512i hi2 = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd);
+        out[i] = _mm512_shuffle_i32x4(lo, lo2, 0x88);
+        out[8 + i] = _mm512_shuffle_i32x4(lo, lo2, 0xdd);
+        out[4 + i] = _mm512_shuffle_i32x4(hi, hi2, 0x88);
+        out[12 + i] = _mm512_shuffle_i32x4(hi, hi2, 0xdd);
+    }
+}
+
+/* sum + u * v in groups of four bytes, u unsigned. As assembly because gcc 12 copies the sum at
+ * each use of the intrinsic and then runs out of registers. */
+static inline __m512i dot(__m512i sum, __m512i u, __m512i v)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(u), "v"(v));
+    return sum;
+}
+
+void q35_cpu_install_many_avx512vbmi(struct kernels *k);
+
 struct tables {
     __m512i a0[2], a1[2], b[2];
     __m512i spread, shifts, high, low, column; /* column: moves codes up by one */

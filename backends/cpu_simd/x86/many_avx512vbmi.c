@@ -1,0 +1,173 @@
+/* SPDX-FileCopyrightText: 2026 The q35 authors
+ * SPDX-License-Identifier: MIT */
+
+/* Many tokens with AVX-512 VBMI and VNNI. Decoded tiles are turned so that a vector holds four
+ * columns of each of 16 rows, and tokens are packed so that four columns of 12 of them lie side by
+ * side. Two such vectors times 12 broadcast tokens fill 24 sums whose lanes are rows: nothing is
+ * added across lanes. Two row blocks' weights of a chunk stay in L1 while the tokens pass by, and
+ * all tokens' chunk stays in L2 while the piece's row blocks take their turns. */
+
+#include "vbmi.h"
+
+#define CHUNK 768u          /* columns decoded at once: whole tiles of every scheme */
+#define GROUP 12u           /* tokens side by side */
+#define PANEL (CHUNK * 16u) /* bytes of a decoded row block's chunk */
+
+/* packed[tokens / 12][cols / 4][12][4]; the last group has 4, 8 or 12 tokens, zeros past the end.
+ */
+static uint64_t pack_bytes_avx512vbmi(uint32_t n_tokens, uint32_t cols_padded)
+{
+    return (uint64_t)((n_tokens + 3) / 4) * 4 * cols_padded;
+}
+
+/* Tokens of the group that begins at token t of n. 13 to 16 are better off as two of 8; only ahead
+ * of groups that no other call packs. */
+static uint32_t group_of(uint32_t t, uint32_t n)
+{
+    uint32_t left = n - t;
+    if (left > 12 && left <= 16 && t % 48 == 0)
+        return 8;
+    return left >= GROUP ? GROUP : (left + 3) / 4 * 4;
+}
+
+static void pack_q_avx512vbmi(const int8_t *q, uint32_t n_tokens, uint32_t cols_padded,
+                              uint32_t first, uint32_t count, void *packed)
+{
+    uint32_t t, k, i, group;
+    for (t = first; t < first + count && t < n_tokens; t += group) {
+        group = group_of(t, n_tokens);
+        uint8_t *to = (uint8_t *)packed + (uint64_t)t * cols_padded;
+        for (k = 0; k < cols_padded; k += 64) {
+            __m512i rows[16], turned[16];
+            for (i = 0; i < 16; i++)
+                rows[i] = i < group && t + i < n_tokens
+                              ? _mm512_loadu_si512(q + (uint64_t)(t + i) * cols_padded + k)
+                              : _mm512_setzero_si512();
+            transpose16(rows, turned);
+            for (i = 0; i < 16; i++, to += 4 * group)
+                _mm512_mask_storeu_epi32(to, (__mmask16)((1u << group) - 1), turned[i]);
+        }
+    }
+}
+
+/* n tiles of a row block into w[64 * weights * n / 4][16 rows][4]. */
+INLINE void decode_panel(const struct tables *t, const uint8_t *tile, uint32_t n, __m512i *w,
+                         const int pair, const int has_b, const int ring)
+{
+    __m512i rows[2][16];
+    uint32_t i, r;
+    for (i = 0; i < n; i++, tile += Q35_TILE_BYTES) {
+        struct above up = {t->high, t->high};
+        decode_seam(t, tile, &up, has_b, ring);
+        UNROLL
+        for (r = 0; r < 16; r++)
+            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &rows[0][r], &rows[1][r]);
+        for (r = 0; r < (pair ? 2u : 1u); r++, w += 16)
+            transpose16(rows[r], w);
+    }
+}
+
+/* A product of 1 or 2 row blocks' panels with a group of tokens. */
+struct micro {
+    const __m512i *w[2];
+    const int32_t *q;    /* [steps][group] */
+    uint32_t steps;      /* of 4 columns */
+    uint32_t tokens;     /* of the group that are stored */
+    const int32_t *sums; /* what acc starts from, per token; NULL: from what is there */
+    int32_t *acc;        /* [token][stride] */
+    uint64_t stride;
+};
+
+#define TWELVE(m) m(0) m(1) m(2) m(3) m(4) m(5) m(6) m(7) m(8) m(9) m(10) m(11)
+#define ZERO(t) __m512i s##t##0 = zero, s##t##1 = zero;
+#define STEP(t)                                                                                    \
+    if ((t) < group) {                                                                             \
+        __m512i v = _mm512_set1_epi32(q[t]);                                                       \
+        s##t##0 = dot(s##t##0, x0, v);                                                             \
+        if (blocks > 1)                                                                            \
+            s##t##1 = dot(s##t##1, x1, v);                                                         \
+    }
+#define STORE(t)                                                                                   \
+    if ((t) < group && (t) < m->tokens) {                                                          \
+        __m512i *y = (__m512i *)(m->acc + (t)*m->stride), c = zero;                                \
+        if (m->sums)                                                                               \
+            c = _mm512_set1_epi32(m->sums[t]);                                                     \
+        _mm512_storeu_si512(y, _mm512_add_epi32(s##t##0, m->sums ? c : _mm512_loadu_si512(y)));    \
+        if (blocks > 1)                                                                            \
+            _mm512_storeu_si512(                                                                   \
+                y + 1, _mm512_add_epi32(s##t##1, m->sums ? c : _mm512_loadu_si512(y + 1)));        \
+    }
+
+INLINE void product(const struct micro *m, const uint32_t group, const uint32_t blocks)
+{
+    const __m512i zero = _mm512_setzero_si512(), *w0 = m->w[0], *w1 = m->w[1];
+    const int32_t *q = m->q;
+    uint32_t k;
+    TWELVE(ZERO)
+    for (k = 0; k < m->steps; k++, q += group) {
+        __m512i x0 = w0[k], x1 = blocks > 1 ? w1[k] : x0;
+        TWELVE(STEP)
+    }
+    TWELVE(STORE)
+}
+
+#define PRODUCT(group, blocks)                                                                     \
+    static __attribute__((noinline)) void product_##group##_##blocks(const struct micro *m)        \
+    {                                                                                              \
+        product(m, group, blocks);                                                                 \
+    }
+PRODUCT(4, 1)
+PRODUCT(8, 1)
+PRODUCT(12, 1) PRODUCT(4, 2) PRODUCT(8, 2) PRODUCT(12, 2)
+
+    static void (*const products[2][3])(const struct micro *) = {
+        {product_4_1, product_8_1, product_12_1}, {product_4_2, product_8_2, product_12_2}};
+
+/* Columns k .. k + cols - 1 of one or two row blocks, decoded to w, times all tokens. */
+static void all_tokens(const struct dots_args *a, const __m512i *w, uint32_t block, uint32_t blocks,
+                       uint32_t k, uint32_t cols)
+{
+    uint32_t t, group, i;
+    int32_t sums[GROUP];
+    struct micro m = {
+        .w = {w, w + PANEL / 64}, .steps = cols / 4, .stride = (uint64_t)a->blocks * 16};
+    for (t = 0; t < a->n_tokens; t += group) {
+        group = group_of(t, a->n_tokens);
+        m.tokens = a->n_tokens - t;
+        m.q = (const int32_t *)a->packed + ((uint64_t)t * a->q_stride + (uint64_t)k * group) / 4;
+        m.acc = a->acc + t * m.stride + 16 * (uint64_t)block;
+        m.sums = k ? NULL : sums;
+        for (i = 0; i < group; i++)
+            sums[i] = i < m.tokens ? (int32_t)(0u - ((uint32_t)a->q_sums[t + i] << 7)) : 0;
+        products[blocks - 1][group / 4 - 1](&m);
+    }
+}
+
+INLINE void many(const struct dots_args *a, const int pair, const int has_b, const int ring)
+{
+    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
+    uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i;
+    __m512i *w = a->scratch; /* [2][PANEL / 64] */
+    struct tables t;
+    load_tables(&t, a->tables);
+    for (k = 0; k < a->tiles; k += per_chunk) {
+        uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
+        for (s = 0; s < a->blocks; s += 2) {
+            uint32_t blocks = a->blocks - s < 2 ? 1 : 2;
+            for (i = 0; i < blocks; i++)
+                decode_panel(&t, a->codes + (s + i) * stride + (uint64_t)k * Q35_TILE_BYTES, n,
+                             w + i * (PANEL / 64), pair, has_b, ring);
+            all_tokens(a, w, s, blocks, k * width, n * width);
+        }
+    }
+}
+
+INSTANCES(many)
+
+void q35_cpu_install_many_avx512vbmi(struct kernels *k)
+{
+    k->dots_many = many_any;
+    k->pack_bytes = pack_bytes_avx512vbmi;
+    k->pack_q = pack_q_avx512vbmi;
+    k->many_blocks = 4;
+}
