@@ -177,7 +177,7 @@ enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct 
     struct attn_job j = {.cpu = c, .args = a, .group = a->n_heads / a->n_kv_heads};
     uint32_t threads = pool_threads(c->pool), t;
     enum q35_status st;
-    if (a->head_dim > ATTN_HEAD_DIM)
+    if (a->head_dim > ATTN_HEAD_DIM || a->kv_type != Q35_KV_F16)
         return q35_reference_ops.attention(NULL, a, err);
     j.sub = j.group < ATTN_GROUP ? j.group : ATTN_GROUP;
     j.per_kv = (j.group + j.sub - 1) / j.sub;

@@ -146,25 +146,67 @@ static enum q35_status rope(void *user, uint32_t n_tokens, uint32_t n_heads, uin
     return Q35_OK;
 }
 
+/* A query head: as it is, and in int8 for keys in int8. */
+struct query {
+    const float *q;                   /* [head_dim] */
+    int8_t q8[Q35_SOFT_MAX_HEAD_DIM]; /* [head_dim] */
+    float scale;                      /* of q8 */
+};
+
+/* Positions first .. first+n-1 of one page of kv head g; o: [head_dim]. */
+static struct q35_attn_state block_f16(const struct q35_attn_args *a, const uint16_t *page,
+                                       uint32_t g, uint32_t first, uint32_t n,
+                                       const struct query *q, float *o)
+{
+    uint32_t d = a->head_dim, j, k;
+    uint64_t page_half = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK * d;
+    const uint16_t *kp = page + ((uint64_t)g * Q35_ATTN_BLOCK + first) * d;
+    float s[Q35_ATTN_BLOCK] = {0}, key[Q35_SOFT_MAX_HEAD_DIM];
+    for (j = 0; j < n; j++) {
+        for (k = 0; k < d; k++)
+            key[k] = q35_f16_to_f32(kp[(uint64_t)j * d + k]);
+        s[j] = q35_dot(q->q, key, d) * a->scale;
+    }
+    return q35_attn_block(s, first, n, kp + page_half, d, d, o);
+}
+
+static struct q35_attn_state block_int8(const struct q35_attn_args *a, const uint16_t *page,
+                                        uint32_t g, uint32_t first, uint32_t n,
+                                        const struct query *q, float *o)
+{
+    uint32_t d = a->head_dim, j, k;
+    uint64_t page_half = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK * d;
+    const int8_t *kp = (const int8_t *)page + ((uint64_t)g * Q35_ATTN_BLOCK + first) * d;
+    const float *scales = (const float *)(const void *)((const int8_t *)page + 2 * page_half);
+    const float *k_scales = scales + g * Q35_ATTN_BLOCK + first;
+    float s[Q35_ATTN_BLOCK] = {0};
+    for (j = 0; j < n; j++) {
+        int32_t acc = 0;
+        for (k = 0; k < d; k++)
+            acc += q->q8[k] * kp[(uint64_t)j * d + k];
+        s[j] = q35_attn_score8(acc, q->scale, k_scales[j], a->scale);
+    }
+    return q35_attn_block8(s, first, n, kp + page_half, d,
+                           k_scales + (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK, d, o);
+}
+
 /* One query head q[head_dim] of kv head g over positions lo .. hi; out[head_dim]. */
 static void attend(const struct q35_attn_args *a, const uint16_t *const *pages, uint32_t g,
                    uint32_t lo, uint32_t hi, const float *q, float *out)
 {
-    uint32_t d = a->head_dim, b, j, k;
-    uint64_t page_half = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK * d;
-    float s[Q35_ATTN_BLOCK], key[Q35_SOFT_MAX_HEAD_DIM], o[Q35_SOFT_MAX_HEAD_DIM];
+    uint32_t d = a->head_dim, b, k;
     struct q35_attn_state st = {0}, sb;
+    float o[Q35_SOFT_MAX_HEAD_DIM];
+    struct query query;
 
+    query.q = q;
+    if (a->kv_type == Q35_KV_INT8)
+        query.scale = q35_quantize(q, d, query.q8);
     for (b = lo / Q35_ATTN_BLOCK; b <= hi / Q35_ATTN_BLOCK; b++) {
         uint32_t first = b == lo / Q35_ATTN_BLOCK ? lo % Q35_ATTN_BLOCK : 0;
         uint32_t last = b == hi / Q35_ATTN_BLOCK ? hi % Q35_ATTN_BLOCK : Q35_ATTN_BLOCK - 1;
-        const uint16_t *kp = pages[b] + ((uint64_t)g * Q35_ATTN_BLOCK + first) * d;
-        for (j = 0; j <= last - first; j++) {
-            for (k = 0; k < d; k++)
-                key[k] = q35_f16_to_f32(kp[(uint64_t)j * d + k]);
-            s[j] = q35_dot(q, key, d) * a->scale;
-        }
-        sb = q35_attn_block(s, first, last - first + 1, kp + page_half, d, d, o);
+        sb = (a->kv_type == Q35_KV_INT8 ? block_int8 : block_f16)(a, pages[b], g, first,
+                                                                  last - first + 1, &query, o);
         if (b == lo / Q35_ATTN_BLOCK) {
             st = sb;
             memcpy(out, o, d * sizeof(float));
@@ -183,6 +225,8 @@ static enum q35_status attention(void *user, const struct q35_attn_args *a, stru
     if (a->head_dim > Q35_SOFT_MAX_HEAD_DIM)
         return q35_soft_fail(err, Q35_E_UNSUPPORTED, "attention: head_dim %u above %u", a->head_dim,
                              Q35_SOFT_MAX_HEAD_DIM);
+    if (a->kv_type > Q35_KV_INT8)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "attention: KV of type %u", a->kv_type);
     for (t = 0; t < a->n_tokens; t++) {
         uint32_t hi = a->positions[t];
         uint32_t lo = a->window && hi + 1 > a->window ? hi + 1 - a->window : 0;

@@ -9,9 +9,11 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
                                    uint32_t index, struct q35_device_info *info,
                                    struct q35_error *err)
 {
+    const struct q35_soft_config config = {0};
     (void)host;
     (void)options;
-    return q35_soft_device_info(index, "reference (plain C)", info, err);
+    return q35_soft_device_info(index, "reference (plain C)", q35_soft_features(&config), info,
+                                err);
 }
 
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,

@@ -33,7 +33,8 @@
  *   - wait for a value that no submit used, or older than the last 64, returns NOT_FOUND once it
  * has passed.
  *   - Weights put UNTIL_FREE are used in place, others are copied.
- *   - KV pages hold 64 positions of all decoder layers, are counted references shared by fork and
+ *   - KV caches are of either type where the device has it. Pages hold 64 positions of all decoder
+ * layers, are counted references shared by fork and
  *     copied when written. The pool has (kv_tokens + 63 * max_sequences) / 64 pages, so kv_tokens
  *     tokens fit however they are spread over the sequences. Lengths are kept per layer: spans of
  *     one weights object may be run in separate submits. A token whose position would leave a gap
@@ -70,6 +71,7 @@ struct q35_soft_layer_call {
     float *logits;             /* HEAD: [n_tokens][vocab], out */
     const uint32_t *positions; /* DECODER: [n_tokens] */
     const uint16_t *const *const *pages; /* DECODER: as in q35_attn_args; to be written as well */
+    uint32_t kv_type;                    /* DECODER: enum q35_kv_type, what the pages hold */
 };
 typedef enum q35_status (*q35_soft_layer_fn)(void *user, const struct q35_soft_layer_call *call,
                                              struct q35_error *err);
@@ -83,7 +85,16 @@ struct q35_soft_config {
     uint32_t max_sequences;         /* 0: Q35_SOFT_MAX_SEQUENCES */
     /* q35_hash_chunk, only faster; NULL: one thread in plain C. [device] */
     uint64_t (*hash)(void *user, const uint8_t *data, uint64_t bytes, uint64_t first_byte);
+    /* q35_greedy and q35_quantize of a head, only faster; NULL: plain C. [device] */
+    uint32_t (*greedy)(void *user, const float *x, uint32_t n);
+    float (*quantize_head)(void *user, const float *x, uint32_t n, int8_t *q);
+    uint32_t features; /* enum q35_features that ops or layer have, beyond q35_soft_features */
 };
+
+/* What the device of a config offers, for device_info: config->features, GREEDY (the software
+ * device takes the greatest of the logits itself), and KV_INT8 where attention is the reference's,
+ * which has it: no `layer`, no `attention` in ops. */
+uint32_t q35_soft_features(const struct q35_soft_config *config);
 
 /* Opens a software device. *out is the ABI's device, freed by q35_soft_close; NULL on failure. */
 enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_device **out,
@@ -106,10 +117,10 @@ void q35_soft_memory(uint64_t *total, uint64_t *available);
 /* The slot `enumerate` of a plugin with one device. */
 enum q35_status q35_soft_enumerate(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t *count, struct q35_error *err);
-/* Its `device_info`, but for `name`: the software device's limits, class EXACT, id "cpu0", this
- * machine's memory. NOT_FOUND if index is not 0. */
-enum q35_status q35_soft_device_info(uint32_t index, const char *name, struct q35_device_info *info,
-                                     struct q35_error *err);
+/* Its `device_info`, but for name and features: the software device's limits, class EXACT, id
+ * "cpu0", this machine's memory. NOT_FOUND if index is not 0. */
+enum q35_status q35_soft_device_info(uint32_t index, const char *name, uint32_t features,
+                                     struct q35_device_info *info, struct q35_error *err);
 
 /* The value of a key in options (may be NULL), the last one if repeated; NULL if absent. */
 const char *q35_soft_option(const struct q35_options *options, const char *key);
@@ -179,6 +190,8 @@ enum q35_status q35_soft_reset(struct q35_device *dev, struct q35_error *err);
  * api:  the host's copy, fields beyond the plugin's size zeroed; changed in place.
  * host: what the host will pass to api->open; its address identifies the plugin, so it must stay
  *       in place until q35_soft_unlend(host).
+ * device_info is wrapped: the device has the plugin's features and q35_soft_features of its table
+ * of operations, also where the plugin is of ABI 1.0, since those are the host's doing.
  * Without Q35_PLUGIN_INHERIT in api->flags nothing happens and the result is OK. [any] */
 enum q35_status q35_soft_lend(struct q35_plugin *api, const struct q35_host *host,
                               struct q35_error *err);

@@ -55,15 +55,16 @@ enum q35_status q35_soft_enumerate(const struct q35_host *host, const struct q35
     return Q35_OK;
 }
 
-enum q35_status q35_soft_device_info(uint32_t index, const char *name, struct q35_device_info *info,
-                                     struct q35_error *err)
+enum q35_status q35_soft_device_info(uint32_t index, const char *name, uint32_t features,
+                                     struct q35_device_info *info, struct q35_error *err)
 {
     struct q35_device_info own = {.size = info->size,
                                   .determinism = Q35_CLASS_EXACT,
                                   .id = "cpu0",
                                   .max_batch = Q35_SOFT_MAX_BATCH,
                                   .max_sequences = Q35_SOFT_MAX_SEQUENCES,
-                                  .buffer_alignment = Q35_SOFT_ALIGNMENT};
+                                  .buffer_alignment = Q35_SOFT_ALIGNMENT,
+                                  .features = features};
     if (index)
         return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
     snprintf(own.name, sizeof(own.name), "%s", name);
@@ -106,6 +107,37 @@ static void ops_complete(struct q35_ops *out, const struct q35_ops *in)
 #undef TAKE
 }
 
+static uint32_t plain_greedy(void *user, const float *x, uint32_t n)
+{
+    (void)user;
+    return q35_greedy(x, n);
+}
+
+static float plain_quantize_head(void *user, const float *x, uint32_t n, int8_t *q)
+{
+    (void)user;
+    return q35_quantize(x, n, q);
+}
+
+uint32_t q35_soft_features(const struct q35_soft_config *config)
+{
+    const struct q35_ops *ops = config->ops;
+    bool own_attention = ops && Q35_HAS(ops, struct q35_ops, attention) && ops->attention;
+    uint32_t features = config->features | Q35_FEATURE_GREEDY;
+    if (!own_attention && !config->layer)
+        features |= Q35_FEATURE_KV_INT8;
+    return features;
+}
+
+enum q35_status soft_kv_type_check(const struct q35_device *dev, uint32_t type,
+                                   struct q35_error *err)
+{
+    if (type == Q35_KV_F16 || (type == Q35_KV_INT8 && (dev->features & Q35_FEATURE_KV_INT8)))
+        return Q35_OK;
+    return q35_soft_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u%s", type,
+                         type == Q35_KV_INT8 ? ": this device has no int8" : "");
+}
+
 enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_device **out,
                               struct q35_error *err)
 {
@@ -126,6 +158,9 @@ enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_d
     dev->max_sequences = config->max_sequences ? config->max_sequences : Q35_SOFT_MAX_SEQUENCES;
     dev->layer = config->layer;
     dev->hash = config->hash;
+    dev->greedy = config->greedy ? config->greedy : plain_greedy;
+    dev->quantize_head = config->quantize_head ? config->quantize_head : plain_quantize_head;
+    dev->features = q35_soft_features(config);
     ops_complete(&dev->ops, config->ops);
     q35_soft_memory(&dev->memory, &available);
     if (!dev->memory)

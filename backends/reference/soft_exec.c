@@ -37,6 +37,7 @@ static uint64_t carve(struct soft_scratch *s, const struct soft_dims *d, uint64_
     PART(q8, n * d->cols_padded);
     PART(positions, n);
     PART(pages, n);
+    PART(logits, (n < SOFT_GREEDY_ROWS ? n : SOFT_GREEDY_ROWS) * d->vocab);
 #undef PART
     return at;
 }
@@ -147,6 +148,7 @@ static enum q35_status attention(struct soft_batch *b, const struct soft_layer *
                               .head_dim = d->head_dim,
                               .window = d->window,
                               .scale = d->attn_scale,
+                              .kv_type = b->kv->type,
                               .q = s->q,
                               .out = s->att,
                               .positions = s->positions,
@@ -219,32 +221,32 @@ static uint32_t gather_logits(struct soft_batch *b, uint64_t d)
     return n;
 }
 
-static enum q35_status head(struct soft_batch *b, const struct soft_layer *l, struct q35_error *err)
+/* Logits of n tokens from the hidden states x[n][d_model]. */
+static enum q35_status head(struct soft_batch *b, const struct soft_layer *l, uint32_t n, float *x,
+                            float *logits, struct q35_error *err)
 {
     const struct q35_matrix *m[1] = {&l->mats[Q35_ROLE_HEAD]};
     struct soft_scratch *s = b->s;
-    float *const y[1] = {b->logits};
-    uint32_t n = gather_logits(b, l->desc.d_model);
+    float *const y[1] = {logits};
 
-    if (!n)
-        return Q35_OK;
-    TRY(b->dev->ops.rms_norm(b->dev->user, n, l->desc.d_model, s->x, vector(l, Q35_ROLE_OUT_NORM),
+    TRY(b->dev->ops.rms_norm(b->dev->user, n, l->desc.d_model, x, vector(l, Q35_ROLE_OUT_NORM),
                              l->desc.norm_eps, s->h, err));
     return linear(b, n, 1, m, s->h, y, err);
 }
 
-/* The whole layer by the device's own function. */
-static enum q35_status whole(struct soft_batch *b, const struct soft_layer *l,
-                             struct q35_error *err)
+/* The whole layer over n tokens by the device's own function. */
+static enum q35_status whole(struct soft_batch *b, const struct soft_layer *l, uint32_t n, float *x,
+                             float *logits, struct q35_error *err)
 {
     struct q35_soft_layer_call c = {.layer = &l->desc,
-                                    .n_tokens = b->n_tokens,
+                                    .n_tokens = n,
                                     .token_stride = b->token_stride,
                                     .tokens = soft_token(b, 0),
-                                    .x = b->s->x,
-                                    .logits = b->logits,
+                                    .x = x,
+                                    .logits = logits,
                                     .positions = b->s->positions,
-                                    .pages = b->s->pages};
+                                    .pages = b->s->pages,
+                                    .kv_type = b->kv ? b->kv->type : Q35_KV_F16};
     uint32_t role;
     for (role = 0; role < Q35_ROLE_COUNT; role++)
         if (l->tensors[role].desc.bytes) {
@@ -253,25 +255,35 @@ static enum q35_status whole(struct soft_batch *b, const struct soft_layer *l,
         }
     if (l->desc.kind == Q35_LAYER_DECODER)
         soft_kv_point(b, l);
-    if (l->desc.kind == Q35_LAYER_HEAD) {
-        c.n_tokens = gather_logits(b, l->desc.d_model);
-        if (!c.n_tokens)
-            return Q35_OK;
-    }
     return b->dev->layer(b->dev->user, &c, err);
+}
+
+/* HEAD: logits of the tokens that want them, or the greatest of each, some rows at a time. */
+static enum q35_status finish(struct soft_batch *b, const struct soft_layer *l,
+                              struct q35_error *err)
+{
+    enum q35_status (*step)(struct soft_batch *, const struct soft_layer *, uint32_t, float *,
+                            float *, struct q35_error *) = b->dev->layer ? whole : head;
+    uint32_t n = gather_logits(b, l->desc.d_model), rows = n, at, i;
+
+    if (n && !b->ids)
+        return step(b, l, n, b->s->x, b->logits, err);
+    for (at = 0; at < n; at += rows) {
+        rows = n - at < SOFT_GREEDY_ROWS ? n - at : SOFT_GREEDY_ROWS;
+        TRY(step(b, l, rows, b->s->x + (uint64_t)at * l->desc.d_model, b->s->logits, err));
+        for (i = 0; i < rows; i++)
+            b->ids[at + i] = b->dev->greedy(
+                b->dev->user, b->s->logits + (uint64_t)i * l->desc.vocab, l->desc.vocab);
+    }
+    return Q35_OK;
 }
 
 enum q35_status soft_exec_layer(struct soft_batch *b, const struct soft_layer *l,
                                 struct q35_error *err)
 {
+    if (l->desc.kind == Q35_LAYER_HEAD)
+        return finish(b, l, err);
     if (b->dev->layer)
-        return whole(b, l, err);
-    switch (l->desc.kind) {
-    case Q35_LAYER_EMBED:
-        return embed(b, l, err);
-    case Q35_LAYER_DECODER:
-        return decoder(b, l, err);
-    default:
-        return head(b, l, err);
-    }
+        return whole(b, l, b->n_tokens, b->s->x, NULL, err);
+    return l->desc.kind == Q35_LAYER_EMBED ? embed(b, l, err) : decoder(b, l, err);
 }

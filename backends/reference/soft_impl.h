@@ -19,7 +19,9 @@
 #define SOFT_UP_TO(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
 
 #define SOFT_RESULTS 64u
-#define SOFT_NO_PAGE 0u /* pages count from 1, so that fresh memory is an empty table */
+#define SOFT_GREEDY_ROWS 32u /* tokens whose logits a greedy run holds at once */
+#define SOFT_KV_TYPES 2u     /* enum q35_kv_type */
+#define SOFT_NO_PAGE 0u      /* pages count from 1, so that fresh memory is an empty table */
 
 /* Head of every object a device owns, so that close and reset find them all. */
 struct soft_object {
@@ -62,6 +64,7 @@ struct soft_scratch {
     int8_t *q8;                    /* [n][widest padded column count] */
     uint32_t *positions;           /* [n] */
     const uint16_t *const **pages; /* [n] */
+    float *logits;                 /* [n, SOFT_GREEDY_ROWS at most][vocab] of a greedy run */
 };
 
 struct q35_device {
@@ -71,6 +74,9 @@ struct q35_device {
     uint64_t (*hash)(void *user, const uint8_t *data, uint64_t bytes, uint64_t first_byte);
     void *user;
     void (*user_close)(void *user);
+    uint32_t (*greedy)(void *user, const float *x, uint32_t n);
+    float (*quantize_head)(void *user, const float *x, uint32_t n, int8_t *q);
+    uint32_t features; /* enum q35_features */
     uint32_t max_batch, max_sequences;
     uint64_t memory; /* of the machine: more is never tried */
     bool lost;
@@ -110,7 +116,7 @@ struct soft_layer {
     struct q35_matrix mats[Q35_ROLE_COUNT]; /* of packed tensors, after commit */
     uint32_t prepared;                      /* bit per role: matrix_prepare has run */
     uint32_t kv_index;                      /* number among the DECODER layers */
-    uint64_t kv_offset;                     /* of its part of a page, in values */
+    uint64_t kv_offset[SOFT_KV_TYPES];      /* of its part of a page, in bytes */
 };
 
 struct q35_weights {
@@ -118,7 +124,7 @@ struct q35_weights {
     struct soft_layer *layers;
     uint32_t layer_count;
     uint32_t decoder_count;
-    uint64_t page_values; /* binary16 values of one KV page over all layers */
+    uint64_t page_bytes[SOFT_KV_TYPES]; /* of one KV page over all layers */
     struct soft_dims dims;
     bool committed;
 };
@@ -132,7 +138,9 @@ struct q35_kv {
     struct soft_object object;
     struct q35_weights *weights;
     uint32_t max_sequences, page_count;
-    uint16_t *pool; /* [page_count][page_values] */
+    uint32_t type; /* enum q35_kv_type */
+    uint64_t page_bytes;
+    uint8_t *pool; /* [page_count][page_bytes] */
     uint64_t pool_bytes;
     uint8_t *block;      /* everything below */
     uint32_t *table;     /* [max_sequences][page_count] page of a block or SOFT_NO_PAGE */
@@ -155,6 +163,9 @@ void soft_object_remove(struct soft_object *o);
 enum q35_status soft_object_check(const struct soft_object *o, const char *what,
                                   struct q35_error *err);
 enum q35_status soft_lost(struct q35_error *err);
+/* OK, or UNSUPPORTED if the device has no KV cache of that type. */
+enum q35_status soft_kv_type_check(const struct q35_device *dev, uint32_t type,
+                                   struct q35_error *err);
 
 /* soft_timeline.c */
 enum q35_status soft_timeline_init(struct soft_timeline *t, struct q35_error *err);
@@ -177,7 +188,8 @@ struct soft_batch {
     uint32_t token_stride;
     uint32_t n_tokens;
     uint32_t n_logits;
-    float *logits;          /* [n_logits][vocab] */
+    float *logits;          /* [n_logits][vocab], or */
+    uint32_t *ids;          /* [n_logits] of a greedy run, else NULL */
     const float *rope_freq; /* frequencies that scratch.cos_sin was made from, or NULL */
     uint32_t rope_dim;
 };

@@ -57,7 +57,7 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_error *err)
     uint64_t tables = soft_kv_tables_bytes(pages, kv->max_sequences, kv->weights->decoder_count);
     void *pool;
 
-    if (!tables || __builtin_mul_overflow(pages, 2 * kv->weights->page_values, &kv->pool_bytes) ||
+    if (!tables || __builtin_mul_overflow(pages, kv->page_bytes, &kv->pool_bytes) ||
         kv->pool_bytes > kv->weights->object.dev->memory)
         return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %llu pages exceeds this machine",
                              (unsigned long long)pages);
@@ -88,16 +88,21 @@ enum q35_status q35_soft_kv_create(struct q35_device *dev, struct q35_weights *w
         return st;
     if (w->object.dev != dev)
         return q35_soft_fail(err, Q35_E_INVALID, "weights of another device");
-    if (!spec || !Q35_HAS(spec, struct q35_kv_spec, kv_tokens) || !spec->max_sequences ||
+    if (!spec || !Q35_HAS(spec, struct q35_kv_spec, type) || !spec->max_sequences ||
         !spec->kv_tokens)
         return q35_soft_fail(err, Q35_E_INVALID, "a KV cache without sequences or tokens");
     if (spec->max_sequences > dev->max_sequences)
         return q35_soft_fail(err, Q35_E_CAPACITY, "%u sequences, at most %u", spec->max_sequences,
                              dev->max_sequences);
+    st = soft_kv_type_check(dev, spec->type, err);
+    if (st)
+        return st;
     kv = calloc(1, sizeof(*kv));
     if (!kv)
         return q35_soft_fail(err, Q35_E_NOMEM, "no memory for a KV cache");
     kv->weights = w;
+    kv->type = spec->type;
+    kv->page_bytes = w->page_bytes[kv->type];
     kv->max_sequences = spec->max_sequences;
     kv->page_count = (uint32_t)soft_kv_pages(spec->kv_tokens, spec->max_sequences);
     st = kv_alloc(kv, err);
@@ -131,9 +136,9 @@ static uint32_t blocks_for(uint32_t length)
     return (uint32_t)(((uint64_t)length + Q35_ATTN_BLOCK - 1) / Q35_ATTN_BLOCK);
 }
 
-static uint16_t *page_data(const struct q35_kv *kv, uint32_t page)
+static uint8_t *page_data(const struct q35_kv *kv, uint32_t page)
 {
-    return kv->pool + (uint64_t)(page - 1) * kv->weights->page_values;
+    return kv->pool + (uint64_t)(page - 1) * kv->page_bytes;
 }
 
 static uint32_t pages_free(const struct q35_kv *kv)
@@ -332,7 +337,6 @@ static void kv_discard(struct q35_kv *kv)
 
 static void kv_take_pages(struct q35_kv *kv)
 {
-    uint64_t values = kv->weights->page_values;
     uint32_t i, b;
     for (i = 0; i < kv->active_count; i++) {
         uint32_t s = kv->active[i], *table = table_of(kv, s);
@@ -342,7 +346,7 @@ static void kv_take_pages(struct q35_kv *kv)
                 continue;
             table[b] = page_take(kv);
             if (old != SOFT_NO_PAGE)
-                memcpy(page_data(kv, table[b]), page_data(kv, old & ~MARK), values * 2);
+                memcpy(page_data(kv, table[b]), page_data(kv, old & ~MARK), kv->page_bytes);
         }
     }
 }
@@ -375,31 +379,55 @@ void soft_kv_point(const struct soft_batch *b, const struct soft_layer *l)
         uint32_t s = kv->active[i], *table = table_of(kv, s);
         const uint16_t **addresses = kv->addresses + (uint64_t)s * kv->page_count;
         for (p = 0; p < blocks_for(kv->rows[s].end); p++)
-            addresses[p] = page_data(kv, table[p]) + l->kv_offset;
+            addresses[p] =
+                (const uint16_t *)(const void *)(page_data(kv, table[p]) + l->kv_offset[kv->type]);
         lengths_of(kv, s)[l->kv_index] = kv->rows[s].end;
     }
     for (i = 0; i < b->n_tokens; i++)
         b->s->pages[i] = kv->addresses + (uint64_t)soft_token(b, i)->sequence * kv->page_count;
 }
 
+/* k, v: [heads][d] of one token; page: the layer's part of it; at: the position in the page. */
+static void store_f16(const float *k, const float *v, uint32_t heads, uint32_t d, uint32_t at,
+                      uint8_t *page)
+{
+    uint64_t half = (uint64_t)heads * Q35_ATTN_BLOCK * d;
+    uint16_t *to = (uint16_t *)(void *)page + (uint64_t)at * d;
+    uint32_t h, i;
+    for (h = 0; h < heads; h++, k += d, v += d, to += (uint64_t)Q35_ATTN_BLOCK * d)
+        for (i = 0; i < d; i++) {
+            to[i] = q35_f32_to_f16(k[i]);
+            to[half + i] = q35_f32_to_f16(v[i]);
+        }
+}
+
+static void store_int8(const struct q35_device *dev, const float *k, const float *v, uint32_t heads,
+                       uint32_t d, uint32_t at, uint8_t *page)
+{
+    uint64_t half = (uint64_t)heads * Q35_ATTN_BLOCK * d;
+    int8_t *to = (int8_t *)page + (uint64_t)at * d;
+    float *scales = (float *)(void *)(page + 2 * half) + at;
+    uint32_t h;
+    for (h = 0; h < heads; h++, k += d, v += d, to += (uint64_t)Q35_ATTN_BLOCK * d) {
+        scales[h * Q35_ATTN_BLOCK] = dev->quantize_head(dev->user, k, d, to);
+        scales[(heads + h) * Q35_ATTN_BLOCK] = dev->quantize_head(dev->user, v, d, to + half);
+    }
+}
+
 void soft_kv_store(const struct soft_batch *b, const struct soft_layer *l)
 {
     struct q35_kv *kv = b->kv;
-    uint32_t d = l->desc.head_dim, heads = l->desc.n_kv_heads, i, h, k;
-    uint64_t half = (uint64_t)heads * Q35_ATTN_BLOCK * d;
+    uint32_t d = l->desc.head_dim, heads = l->desc.n_kv_heads, i;
 
     soft_kv_point(b, l);
     for (i = 0; i < b->n_tokens; i++) {
         const struct q35_token *t = soft_token(b, i);
         uint32_t page = table_of(kv, t->sequence)[t->position / Q35_ATTN_BLOCK];
-        uint16_t *to = page_data(kv, page) + l->kv_offset;
-        const float *kf = b->s->k + (uint64_t)i * heads * d,
-                    *vf = b->s->v + (uint64_t)i * heads * d;
-        to += (uint64_t)(t->position % Q35_ATTN_BLOCK) * d;
-        for (h = 0; h < heads; h++, to += (uint64_t)Q35_ATTN_BLOCK * d)
-            for (k = 0; k < d; k++) {
-                to[k] = q35_f32_to_f16(kf[h * d + k]);
-                to[half + k] = q35_f32_to_f16(vf[h * d + k]);
-            }
+        uint8_t *to = page_data(kv, page) + l->kv_offset[kv->type];
+        const float *k = b->s->k + (uint64_t)i * heads * d, *v = b->s->v + (uint64_t)i * heads * d;
+        if (kv->type == Q35_KV_INT8)
+            store_int8(b->dev, k, v, heads, d, t->position % Q35_ATTN_BLOCK, to);
+        else
+            store_f16(k, v, heads, d, t->position % Q35_ATTN_BLOCK, to);
     }
 }

@@ -185,6 +185,8 @@ void soft_dims_add(struct soft_dims *dims, const struct q35_layer *l,
 {
     uint32_t role;
     widen(&dims->d_model, l->d_model);
+    if (l->kind == Q35_LAYER_HEAD)
+        widen(&dims->vocab, l->vocab);
     for (role = 0; role < Q35_ROLE_COUNT; role++)
         if (tensors[role].bytes && tensors[role].type == Q35_TENSOR_PACKED)
             widen(&dims->cols_padded, q35_pad_cols(tensors[role].cols));
@@ -201,4 +203,12 @@ uint64_t soft_layer_kv_values(const struct q35_layer *l)
     if (l->kind != Q35_LAYER_DECODER)
         return 0;
     return 2 * (uint64_t)l->n_kv_heads * Q35_ATTN_BLOCK * l->head_dim;
+}
+
+uint64_t soft_layer_page_bytes(const struct q35_layer *l, uint32_t kv_type)
+{
+    if (l->kind != Q35_LAYER_DECODER)
+        return 0;
+    return kv_type == Q35_KV_INT8 ? q35_kv8_page_bytes(l->n_kv_heads, l->head_dim)
+                                  : 2 * soft_layer_kv_values(l);
 }

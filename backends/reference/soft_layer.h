@@ -10,7 +10,7 @@
 
 /* Widths that decide about scratch: maxima over layers. */
 struct soft_dims {
-    uint64_t d_model, q_dim, kv_dim, d_ffn, rope_dim, cols_padded;
+    uint64_t d_model, q_dim, kv_dim, d_ffn, rope_dim, cols_padded, vocab;
 };
 
 /* Copies what the writer of *in knows; then checks shapes and roles.
@@ -20,6 +20,8 @@ enum q35_status soft_layer_read(const struct q35_layer *in, struct q35_layer *ou
 void soft_dims_add(struct soft_dims *dims, const struct q35_layer *l,
                    const struct q35_tensor_desc *tensors);
 uint64_t soft_layer_kv_values(const struct q35_layer *l);
+/* Bytes of one page of 64 positions of the layer, by enum q35_kv_type. */
+uint64_t soft_layer_page_bytes(const struct q35_layer *l, uint32_t kv_type);
 const char *soft_role_name(uint32_t role);
 
 #endif

@@ -25,6 +25,37 @@ static struct lent *find(const struct q35_host *host)
     return l;
 }
 
+/* What the plugin itself says of device `index`. */
+static enum q35_status own_info(const struct lent *l, const struct q35_host *host,
+                                const struct q35_options *options, uint32_t index,
+                                struct q35_device_info *info, struct q35_error *err)
+{
+    enum q35_status st = l->own.device_info(host, options, index, info, err);
+    if (!st && l->own.abi_minor < 1 && Q35_HAS(info, struct q35_device_info, features))
+        info->features = 0; /* it knows none */
+    return st;
+}
+
+static enum q35_status lent_device_info(const struct q35_host *host,
+                                        const struct q35_options *options, uint32_t index,
+                                        struct q35_device_info *info, struct q35_error *err)
+{
+    struct lent *l = find(host);
+    struct q35_soft_config config = {0};
+    uint32_t size = info->size;
+    enum q35_status st;
+    if (!l)
+        return q35_soft_fail(err, Q35_E_INVALID, "device_info with a host that lends nothing");
+    st = own_info(l, host, options, index, info, err);
+    info->size = size;
+    if (st || !Q35_HAS(info, struct q35_device_info, features))
+        return st;
+    config.ops = l->own.ops;
+    config.features = info->features;
+    info->features = q35_soft_features(&config);
+    return Q35_OK;
+}
+
 static enum q35_status lent_open(const struct q35_host *host, const struct q35_options *options,
                                  uint32_t index, struct q35_device **out, struct q35_error *err)
 {
@@ -37,7 +68,7 @@ static enum q35_status lent_open(const struct q35_host *host, const struct q35_o
     *out = NULL;
     if (!l)
         return q35_soft_fail(err, Q35_E_INVALID, "open with a host that lends nothing");
-    st = l->own.device_info(host, options, index, &info, err);
+    st = own_info(l, host, options, index, &info, err);
     if (st)
         return st;
     if (l->own.open) {
@@ -49,6 +80,7 @@ static enum q35_status lent_open(const struct q35_host *host, const struct q35_o
     config.user = own;
     config.max_batch = info.max_batch;
     config.max_sequences = info.max_sequences;
+    config.features = info.features;
     st = q35_soft_open(&config, out, err);
     if (st) {
         if (l->own.close && own)
@@ -91,6 +123,7 @@ static const char *foreign_slot(const struct q35_plugin *p)
 static void fill(struct q35_plugin *api)
 {
     const struct q35_plugin slots = {Q35_SOFT_SLOTS};
+    api->device_info = lent_device_info;
     api->open = lent_open;
     api->close = slots.close;
     api->supports = slots.supports;

@@ -17,8 +17,8 @@ enum q35_status q35_soft_supports(struct q35_device *dev, const struct q35_layer
 }
 
 static enum q35_status plan_layers(const struct q35_plan_request *r, struct soft_dims *dims,
-                                   struct q35_plan_result *out, uint64_t *page_values,
-                                   uint32_t *decoders, struct q35_error *err)
+                                   uint32_t kv_type, struct q35_plan_result *out,
+                                   uint64_t *page_bytes, uint32_t *decoders, struct q35_error *err)
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     struct q35_layer l;
@@ -31,7 +31,7 @@ static enum q35_status plan_layers(const struct q35_plan_request *r, struct soft
         for (role = 0; role < Q35_ROLE_COUNT; role++)
             out->host_bytes += tensors[role].bytes;
         soft_dims_add(dims, &l, tensors);
-        *page_values += soft_layer_kv_values(&l);
+        *page_bytes += soft_layer_page_bytes(&l, kv_type);
         *decoders += l.kind == Q35_LAYER_DECODER;
     }
     return Q35_OK;
@@ -43,8 +43,8 @@ enum q35_status q35_soft_plan(struct q35_device *dev, const struct q35_plan_requ
     struct q35_plan_result own = {.size = sizeof(own)};
     const struct q35_plan_request *r = request;
     struct soft_dims dims = {0};
-    uint64_t page_values = 0, pages, tables;
-    uint32_t decoders = 0, size = result ? result->size : 0;
+    uint64_t page_bytes = 0, pages, tables;
+    uint32_t decoders = 0, kv_type, size = result ? result->size : 0;
     enum q35_status st;
 
     if (!r || !result || !Q35_HAS(r, struct q35_plan_request, layers) || !r->layers ||
@@ -53,17 +53,20 @@ enum q35_status q35_soft_plan(struct q35_device *dev, const struct q35_plan_requ
     if (r->max_batch > dev->max_batch || r->max_sequences > dev->max_sequences)
         return q35_soft_fail(err, Q35_E_CAPACITY, "batch %u of at most %u, sequences %u of %u",
                              r->max_batch, dev->max_batch, r->max_sequences, dev->max_sequences);
-    st = plan_layers(r, &dims, &own, &page_values, &decoders, err);
+    kv_type = Q35_HAS(r, struct q35_plan_request, kv_type) ? r->kv_type : Q35_KV_F16;
+    st = soft_kv_type_check(dev, kv_type, err);
+    if (!st)
+        st = plan_layers(r, &dims, kv_type, &own, &page_bytes, &decoders, err);
     if (st)
         return st;
-    if (page_values && r->kv_tokens && r->max_sequences) {
+    if (page_bytes && r->kv_tokens && r->max_sequences) {
         pages = soft_kv_pages(r->kv_tokens, r->max_sequences);
         tables = soft_kv_tables_bytes(pages, r->max_sequences, decoders);
-        if (!tables || __builtin_mul_overflow(pages, 2 * page_values, &own.kv_bytes))
+        if (!tables || __builtin_mul_overflow(pages, page_bytes, &own.kv_bytes))
             return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %u tokens overflows",
                                  r->kv_tokens);
         own.kv_bytes += tables;
-        own.kv_token_bytes = 2 * page_values / Q35_ATTN_BLOCK;
+        own.kv_token_bytes = page_bytes / Q35_ATTN_BLOCK;
     }
     own.scratch_bytes = soft_scratch_bytes(&dims, r->max_batch);
     if (dev->own_plan) {
@@ -116,6 +119,8 @@ static enum q35_status check_run(struct q35_device *dev, const struct q35_run *r
         return soft_lost(err);
     if (!r || !Q35_HAS(r, struct q35_run, signal))
         return q35_soft_fail(err, Q35_E_INVALID, "a run that is NULL or too short");
+    if (r->flags & ~(uint32_t)Q35_RUN_GREEDY)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "run flags %#x", r->flags);
     st = soft_object_check(r->weights ? &r->weights->object : NULL, "weights", err);
     if (st)
         return st;
@@ -150,6 +155,7 @@ static enum q35_status batch_init(struct soft_batch *b, struct q35_device *dev,
     const struct soft_layer *first = &r->weights->layers[r->first], *last = first + r->count - 1;
     uint64_t row = 4 * (uint64_t)first->desc.d_model, i, out_bytes = row * r->n_tokens;
     enum q35_status st = Q35_OK;
+    bool greedy;
 
     memset(b, 0, sizeof(*b));
     b->dev = dev;
@@ -166,13 +172,15 @@ static enum q35_status batch_init(struct soft_batch *b, struct q35_device *dev,
             return q35_soft_fail(err, Q35_E_INVALID, "token %llu: id %d of a vocabulary of %u",
                                  (unsigned long long)i, (int)t->id, first->desc.vocab);
     }
+    greedy = last->desc.kind == Q35_LAYER_HEAD && (r->flags & Q35_RUN_GREEDY);
     if (last->desc.kind == Q35_LAYER_HEAD)
-        out_bytes = 4 * (uint64_t)last->desc.vocab * b->n_logits;
+        out_bytes = 4 * (greedy ? 1 : (uint64_t)last->desc.vocab) * b->n_logits;
     if (first->desc.kind != Q35_LAYER_EMBED)
         st = resolve(dev, &r->in, row * r->n_tokens, "in", in, err);
     if (!st)
         st = resolve(dev, &r->out, out_bytes, "out", out, err);
-    b->logits = *out;
+    b->logits = greedy ? NULL : *out;
+    b->ids = greedy ? (uint32_t *)(void *)*out : NULL;
     return st;
 }
 
