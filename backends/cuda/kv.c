@@ -102,6 +102,8 @@ enum q35_status cuda_kv_create(struct q35_device *dev, struct q35_weights *w,
     if (!spec || !Q35_HAS(spec, struct q35_kv_spec, kv_tokens) || !spec->max_sequences ||
         !spec->kv_tokens)
         return q35_soft_fail(err, Q35_E_INVALID, "a KV cache without sequences or tokens");
+    if (Q35_HAS(spec, struct q35_kv_spec, type) && spec->type != Q35_KV_F16)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", spec->type);
     if (spec->max_sequences > CUDA_MAX_SEQUENCES)
         return q35_soft_fail(err, Q35_E_CAPACITY, "%u sequences, at most %u", spec->max_sequences,
                              CUDA_MAX_SEQUENCES);

@@ -59,6 +59,8 @@ enum q35_status cuda_plan(struct q35_device *dev, const struct q35_plan_request 
     if (r->max_batch > CUDA_MAX_BATCH || r->max_sequences > CUDA_MAX_SEQUENCES)
         return q35_soft_fail(err, Q35_E_CAPACITY, "batch %u of at most %u, sequences %u of %u",
                              r->max_batch, CUDA_MAX_BATCH, r->max_sequences, CUDA_MAX_SEQUENCES);
+    if (Q35_HAS(r, struct q35_plan_request, kv_type) && r->kv_type != Q35_KV_F16)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", r->kv_type);
     st = plan_layers(dev, r, &dims, &own.weight_bytes, &page_values, err);
     if (st)
         return st;
@@ -111,6 +113,8 @@ static enum q35_status check_run(struct q35_device *dev, const struct q35_run *r
         return cuda_lost(err);
     if (!r || !Q35_HAS(r, struct q35_run, signal))
         return q35_soft_fail(err, Q35_E_INVALID, "a run that is NULL or too short");
+    if (r->flags)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "run flags %#x", r->flags);
     st = cuda_object_check(r->weights ? &r->weights->object : NULL, "weights", err);
     if (st)
         return st;

@@ -89,6 +89,8 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     if (st)
         return st;
     own.simulated = mode->simulated;
+    own.features =
+        q35_soft_features(&(struct q35_soft_config){.ops = mode->ops, .layer = mode->layer});
     if (mode->simulated) {
         snprintf(own.name, sizeof(own.name), "%s, %u chip%s", mode->device, c.chips,
                  c.chips == 1 ? "" : "s");

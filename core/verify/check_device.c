@@ -23,7 +23,8 @@ static bool plan_of(struct vfy *v, const struct vfy_model *m, uint32_t batch, ui
                                  .max_batch = batch,
                                  .max_sequences = sequences,
                                  .kv_tokens = kv_tokens,
-                                 .layers = m->layers};
+                                 .layers = m->layers,
+                                 .kv_type = v->d.kv_type};
     memset(out, 0, sizeof(*out));
     out->size = sizeof(*out);
     return vfy_ok(v, VFY_CALL(&v->d, plan, v->d.dev, &r, out, &v->err), VFY_PLAN,
@@ -35,7 +36,7 @@ static uint64_t total(const struct q35_plan_result *p)
     return p->weight_bytes + p->host_bytes + p->kv_bytes + p->scratch_bytes;
 }
 
-/* Codes cannot shrink, nor can binary16 keys and values of an EXACT device. */
+/* Codes cannot shrink, nor can the keys and values of an EXACT device. */
 static bool plan_is_plausible(struct vfy *v, const struct vfy_model *m,
                               const struct q35_plan_result *p, uint32_t kv_tokens)
 {
@@ -45,7 +46,9 @@ static bool plan_is_plausible(struct vfy *v, const struct vfy_model *m,
         for (t = 0; t < m->layers[i].tensor_count; t++)
             weights += m->layers[i].tensors[t].bytes;
         if (m->layers[i].kind == Q35_LAYER_DECODER)
-            kv += 4ull * m->layers[i].n_kv_heads * m->layers[i].head_dim;
+            kv += v->d.kv_type == Q35_KV_INT8
+                      ? 2ull * m->layers[i].n_kv_heads * (m->layers[i].head_dim + sizeof(float))
+                      : 4ull * m->layers[i].n_kv_heads * m->layers[i].head_dim;
     }
     if (v->info.determinism != Q35_CLASS_EXACT)
         kv /= 4;

@@ -366,7 +366,7 @@ static bool ragged_rounds(struct vfy *v, struct vfy_rig *r, uint32_t rounds, con
 
 bool vfy_check_layers(struct vfy *v)
 {
-    uint32_t i, cases = v->quick ? 20 : 60, done = 0;
+    uint32_t i, cases = (v->quick ? 20 : 60) / (v->d.kv_type ? 2 : 1), done = 0;
     char what[240];
     if (!vfy_open(v))
         return false;

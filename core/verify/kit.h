@@ -132,6 +132,10 @@ bool vfy_rig_any(struct vfy *v, struct vfy_rig *r, uint32_t sequences, uint32_t 
 bool vfy_rig_device(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32_t count,
                     const struct q35_token *t, uint32_t n, const float *in, float *out,
                     enum q35_status *status);
+/* The same with enum q35_run_flags; out: uint32_t[tokens with LOGITS] of a greedy HEAD. */
+bool vfy_rig_flags(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32_t count,
+                   const struct q35_token *t, uint32_t n, const float *in, uint32_t flags,
+                   void *out, enum q35_status *status);
 /* Runs layers on device and oracle and compares under `rule`. what: for the finding. */
 bool vfy_rig_step(struct vfy *v, struct vfy_rig *r, const struct q35_token *t, uint32_t n,
                   enum vfy_rule rule, const char *what);
@@ -163,6 +167,10 @@ bool vfy_check_batch(struct vfy *v);
 bool vfy_check_kv(struct vfy *v);
 bool vfy_check_kv_random(struct vfy *v);
 bool vfy_check_capacity(struct vfy *v);
+bool vfy_check_int8_layers(struct vfy *v);
+bool vfy_check_int8_contexts(struct vfy *v);
+bool vfy_check_int8_kv(struct vfy *v);
+bool vfy_check_greedy(struct vfy *v);
 bool vfy_check_timeline(struct vfy *v);
 bool vfy_check_cancel(struct vfy *v);
 bool vfy_check_threads(struct vfy *v);

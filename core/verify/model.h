@@ -59,6 +59,8 @@ struct vfy_oracle;
 
 struct vfy_oracle *vfy_oracle_create(const struct vfy_model *m, uint32_t max_sequences);
 void vfy_oracle_destroy(struct vfy_oracle *o);
+/* How it keeps K and V: enum q35_kv_type, F16 at first. Before the first run. */
+void vfy_oracle_set_kv(struct vfy_oracle *o, uint32_t kv_type);
 /* Layers first .. first+count-1 over n tokens, as q35_run says. in: [n][d_model] unless the first
  * layer is EMBED. out: [n][d_model], or [tokens with LOGITS][vocab] after HEAD. */
 bool vfy_oracle_run(struct vfy_oracle *o, uint32_t first, uint32_t count,

@@ -7,18 +7,27 @@
 
 #include "q35/arith.h"
 
-/* K and V of one sequence in one layer: binary16 [length][kv_dim]. */
+/* K and V of one sequence in one layer. */
+enum part {
+    K, /* [length][kv_dim], binary16 or int8 */
+    V,
+    K_SCALES, /* [length][n_kv_heads] of int8 */
+    V_SCALES,
+    PARTS
+};
 struct cache {
-    uint16_t *k, *v;
+    uint8_t *part[PARTS];
     uint32_t length, cap;
 };
 
 struct vfy_oracle {
     const struct vfy_model *m;
-    uint32_t max_sequences;
-    struct cache *caches; /* [layer_count][max_sequences] */
+    uint32_t max_sequences, kv_type;
+    uint64_t width[PARTS]; /* bytes of one position */
+    struct cache *caches;  /* [layer_count][max_sequences] */
     float *x, *h, *q, *k, *v, *att, *gate, *up, *rot, *scores;
     int8_t *q8;
+    float q_scale; /* of a query head in q8 */
     bool failed;
 };
 
@@ -38,6 +47,7 @@ struct vfy_oracle *vfy_oracle_create(const struct vfy_model *m, uint32_t max_seq
         return NULL;
     o->m = m;
     o->max_sequences = max_sequences;
+    vfy_oracle_set_kv(o, Q35_KV_F16);
     o->caches = calloc((size_t)m->layer_count * max_sequences, sizeof(*o->caches));
     o->x = malloc(10 * w * sizeof(float));
     o->q8 = malloc(w);
@@ -57,15 +67,23 @@ struct vfy_oracle *vfy_oracle_create(const struct vfy_model *m, uint32_t max_seq
     return o;
 }
 
+void vfy_oracle_set_kv(struct vfy_oracle *o, uint32_t kv_type)
+{
+    uint64_t heads = o->m->shape.n_kv_heads, values = heads * o->m->shape.head_dim;
+    bool int8 = kv_type == Q35_KV_INT8;
+    o->kv_type = kv_type;
+    o->width[K] = o->width[V] = values * (int8 ? sizeof(int8_t) : sizeof(uint16_t));
+    o->width[K_SCALES] = o->width[V_SCALES] = int8 ? heads * sizeof(float) : 0;
+}
+
 void vfy_oracle_destroy(struct vfy_oracle *o)
 {
-    uint32_t i;
+    uint32_t i, p;
     if (!o)
         return;
-    for (i = 0; o->caches && i < o->m->layer_count * o->max_sequences; i++) {
-        free(o->caches[i].k);
-        free(o->caches[i].v);
-    }
+    for (i = 0; o->caches && i < o->m->layer_count * o->max_sequences; i++)
+        for (p = 0; p < PARTS; p++)
+            free(o->caches[i].part[p]);
     free(o->caches);
     free(o->x);
     free(o->q8);
@@ -77,23 +95,38 @@ static struct cache *cache_of(struct vfy_oracle *o, uint32_t layer, uint32_t seq
     return &o->caches[layer * o->max_sequences + sequence];
 }
 
-static bool cache_room(struct cache *c, uint32_t length, uint32_t kv_dim)
+static bool cache_room(const struct vfy_oracle *o, struct cache *c, uint32_t length)
 {
-    uint32_t cap = c->cap ? c->cap : 64;
-    uint16_t *k, *v;
+    uint32_t cap = c->cap ? c->cap : 64, p;
     while (cap < length)
         cap *= 2;
     if (cap == c->cap)
         return true;
-    k = realloc(c->k, (size_t)cap * kv_dim * 2);
-    if (k)
-        c->k = k;
-    v = realloc(c->v, (size_t)cap * kv_dim * 2);
-    if (v)
-        c->v = v;
-    if (k && v)
-        c->cap = cap;
-    return k && v;
+    for (p = 0; p < PARTS; p++) {
+        uint8_t *grown = realloc(c->part[p], cap * o->width[p] + 1);
+        if (!grown)
+            return false;
+        c->part[p] = grown;
+    }
+    c->cap = cap;
+    return true;
+}
+
+/* The heads x[n_kv_heads][head_dim] of K or V at a position. */
+static void cache_store(const struct vfy_oracle *o, struct cache *c, enum part p, uint32_t position,
+                        const float *x)
+{
+    uint32_t heads = o->m->shape.n_kv_heads, d = o->m->shape.head_dim, i;
+    uint8_t *to = c->part[p] + position * o->width[p];
+    if (o->kv_type == Q35_KV_INT8) {
+        uint8_t *scales = c->part[p + K_SCALES] + position * o->width[p + K_SCALES];
+        for (i = 0; i < heads; i++)
+            ((float *)(void *)scales)[i] =
+                q35_quantize(x + (uint64_t)i * d, d, (int8_t *)to + (uint64_t)i * d);
+    } else {
+        for (i = 0; i < heads * d; i++)
+            ((uint16_t *)(void *)to)[i] = q35_f32_to_f16(x[i]);
+    }
 }
 
 static const float *vec(const struct vfy_model *m, uint32_t layer, uint32_t role)
@@ -145,28 +178,64 @@ static void rope_heads(const struct q35_layer *l, const float *freq, uint32_t po
     }
 }
 
+/* The score of position j of kv head g for the query head q. */
+static float score(struct vfy_oracle *o, const struct q35_layer *l, const struct cache *c,
+                   const float *q, uint32_t g, uint64_t j)
+{
+    uint32_t d = l->head_dim, k;
+    const uint8_t *at = c->part[K] + j * o->width[K];
+    if (o->kv_type == Q35_KV_INT8) {
+        const float *scales = (const float *)(void *)(c->part[K_SCALES] + j * o->width[K_SCALES]);
+        int32_t acc = 0;
+        for (k = 0; k < d; k++)
+            acc += o->q8[k] * ((const int8_t *)at)[g * d + k];
+        return ((float)acc * (o->q_scale * scales[g])) * l->attn_scale;
+    }
+    for (k = 0; k < d; k++) /* o->rot: the key */
+        o->rot[k] = q35_f16_to_f32(((const uint16_t *)(const void *)at)[g * d + k]);
+    return q35_dot(q, o->rot, d) * l->attn_scale;
+}
+
+/* One block of n positions from `begin` on: scores s to out[head_dim]. */
+static struct q35_attn_state block(const struct vfy_oracle *o, const struct q35_layer *l,
+                                   const struct cache *c, uint32_t g, uint32_t begin, uint32_t n,
+                                   float *s, float *out)
+{
+    uint32_t d = l->head_dim, heads = l->n_kv_heads, j, k;
+    const uint8_t *v = c->part[V] + begin * o->width[V];
+    const float *scales = (const float *)(void *)(c->part[V_SCALES] + begin * o->width[V_SCALES]);
+    struct q35_attn_state st;
+    if (o->kv_type != Q35_KV_INT8)
+        return q35_attn_block(s, begin, n, (const uint16_t *)(const void *)v + g * d, heads * d, d,
+                              out);
+    st = q35_attn_softmax(s, begin, n);
+    memset(out, 0, d * sizeof(*out));
+    for (j = 0; j < n; j++)
+        for (k = 0; k < d; k++)
+            out[k] = fmaf(s[j] * scales[j * heads + g],
+                          (float)((const int8_t *)v)[(j * heads + g) * d + k], out[k]);
+    return st;
+}
+
 /* One query head over positions lo .. hi of a cache. */
 static void attend(struct vfy_oracle *o, const struct q35_layer *l, const struct cache *c,
                    uint32_t head, uint32_t lo, uint32_t hi)
 {
-    uint32_t d = l->head_dim, kv_dim = l->n_kv_heads * d, begin = lo, j, k;
-    uint32_t at = head / (l->n_heads / l->n_kv_heads) * d;
+    uint32_t d = l->head_dim, g = head / (l->n_heads / l->n_kv_heads), begin = lo, j, k;
     const float *q = o->q + head * d;
-    float *out = o->att + head * d, *part = o->scores, *key = o->rot;
+    float *out = o->att + head * d, *part = o->scores;
     struct q35_attn_state st = {0}, sb;
 
+    if (o->kv_type == Q35_KV_INT8)
+        o->q_scale = q35_quantize(q, d, o->q8);
     while (begin <= hi) {
         uint32_t end = (begin / Q35_ATTN_BLOCK + 1) * Q35_ATTN_BLOCK;
-        float s[Q35_ATTN_BLOCK];
+        float s[Q35_ATTN_BLOCK] = {0};
         if (end > hi + 1)
             end = hi + 1;
-        for (j = begin; j < end; j++) {
-            for (k = 0; k < d; k++)
-                key[k] = q35_f16_to_f32(c->k[(uint64_t)j * kv_dim + at + k]);
-            s[j - begin] = q35_dot(q, key, d) * l->attn_scale;
-        }
-        sb = q35_attn_block(s, begin, end - begin, c->v + (uint64_t)begin * kv_dim + at, kv_dim, d,
-                            begin == lo ? out : part);
+        for (j = begin; j < end; j++)
+            s[j - begin] = score(o, l, c, q, g, j);
+        sb = block(o, l, c, g, begin, end - begin, s, begin == lo ? out : part);
         if (begin == lo)
             st = sb;
         else
@@ -181,7 +250,7 @@ static void attention(struct vfy_oracle *o, uint32_t layer, const struct q35_tok
 {
     const struct vfy_model *m = o->m;
     const struct q35_layer *l = &m->layers[layer];
-    uint32_t d = l->head_dim, kv_dim = l->n_kv_heads * d, h, i;
+    uint32_t d = l->head_dim, h;
     const float *q_norm = vec(m, layer, Q35_ROLE_Q_NORM), *k_norm = vec(m, layer, Q35_ROLE_K_NORM);
     const float *freq = vec(m, layer, Q35_ROLE_ROPE_FREQ);
     struct cache *c = cache_of(o, layer, t->sequence);
@@ -197,14 +266,12 @@ static void attention(struct vfy_oracle *o, uint32_t layer, const struct q35_tok
     rope_heads(l, freq, t->position, l->n_heads, o->q);
     rope_heads(l, freq, t->position, l->n_kv_heads, o->k);
 
-    if (t->position > c->length || !cache_room(c, t->position + 1, kv_dim)) {
+    if (t->position > c->length || !cache_room(o, c, t->position + 1)) {
         o->failed = true;
         return;
     }
-    for (i = 0; i < kv_dim; i++) {
-        c->k[(uint64_t)t->position * kv_dim + i] = q35_f32_to_f16(o->k[i]);
-        c->v[(uint64_t)t->position * kv_dim + i] = q35_f32_to_f16(o->v[i]);
-    }
+    cache_store(o, c, K, t->position, o->k);
+    cache_store(o, c, V, t->position, o->v);
     c->length = t->position + 1;
     for (h = 0; h < l->n_heads; h++)
         attend(o, l, c, h, lo, t->position);
@@ -277,15 +344,15 @@ bool vfy_oracle_run(struct vfy_oracle *o, uint32_t first, uint32_t count,
 
 bool vfy_oracle_fork(struct vfy_oracle *o, uint32_t src, uint32_t dst, uint32_t length)
 {
-    uint32_t l, kv_dim = o->m->shape.n_kv_heads * o->m->shape.head_dim;
+    uint32_t l, p;
     for (l = 0; l < o->m->layer_count; l++) {
         struct cache *a = cache_of(o, l, src), *b = cache_of(o, l, dst);
         if (o->m->layers[l].kind != Q35_LAYER_DECODER)
             continue;
-        if (a->length < length || !cache_room(b, length, kv_dim))
+        if (a->length < length || !cache_room(o, b, length))
             return false;
-        memcpy(b->k, a->k, (size_t)length * kv_dim * 2);
-        memcpy(b->v, a->v, (size_t)length * kv_dim * 2);
+        for (p = 0; p < PARTS && length; p++)
+            memcpy(b->part[p], a->part[p], length * o->width[p]);
         b->length = length;
     }
     return true;

@@ -108,6 +108,7 @@ bool vfy_rig_adopt(struct vfy *v, struct vfy_rig *r, uint32_t sequences, uint32_
     r->o = r->m ? vfy_oracle_create(r->m, sequences) : NULL;
     if (!r->o)
         return vfy_skip(v, "the kit has no memory for a model");
+    vfy_oracle_set_kv(r->o, v->d.kv_type);
     for (i = 0; i < r->m->layer_count; i++) {
         enum q35_status st = VFY_CALL(&v->d, supports, v->d.dev, &r->m->layers[i], &v->err);
         if (st == Q35_E_UNSUPPORTED) {
@@ -162,17 +163,17 @@ uint64_t vfy_out_values(const struct vfy_rig *r, uint32_t first, uint32_t count,
     return logits * r->m->shape.vocab;
 }
 
-bool vfy_rig_device(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32_t count,
-                    const struct q35_token *t, uint32_t n, const float *in, float *out,
-                    enum q35_status *status)
+/* out: out_bytes of results. */
+static bool run_guarded(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32_t count,
+                        const struct q35_token *t, uint32_t n, const float *in, uint32_t flags,
+                        void *out, uint64_t out_bytes, enum q35_status *status)
 {
-    uint64_t out_bytes = 4 * vfy_out_values(r, first, count, t, n);
     uint64_t in_bytes = in ? 4 * (uint64_t)n * r->m->shape.d_model : 0;
     void *tokens = vfy_mem(v, n * sizeof(*t), "the tokens of a run");
     void *from = vfy_mem(v, in_bytes, "the input of a run");
     void *to = vfy_mem(v, out_bytes, "the output of a run");
-    struct vfy_job job = {r->w,     r->kv, first,    count, tokens, n, in ? from : NULL,
-                          in_bytes, to,    out_bytes};
+    struct vfy_job job = {r->w,     r->kv, first,     count, tokens, n, in ? from : NULL,
+                          in_bytes, to,    out_bytes, flags};
     bool fine;
 
     memcpy(tokens, t, n * sizeof(*t));
@@ -188,6 +189,24 @@ bool vfy_rig_device(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32_t c
     vfy_mem_free(v, from);
     vfy_mem_free(v, to);
     return fine;
+}
+
+bool vfy_rig_device(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32_t count,
+                    const struct q35_token *t, uint32_t n, const float *in, float *out,
+                    enum q35_status *status)
+{
+    return run_guarded(v, r, first, count, t, n, in, 0, out,
+                       4 * vfy_out_values(r, first, count, t, n), status);
+}
+
+bool vfy_rig_flags(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32_t count,
+                   const struct q35_token *t, uint32_t n, const float *in, uint32_t flags,
+                   void *out, enum q35_status *status)
+{
+    uint64_t values = vfy_out_values(r, first, count, t, n);
+    if (r->m->layers[first + count - 1].kind == Q35_LAYER_HEAD && (flags & Q35_RUN_GREEDY))
+        values /= r->m->shape.vocab;
+    return run_guarded(v, r, first, count, t, n, in, flags, out, 4 * values, status);
 }
 
 bool vfy_rig_step(struct vfy *v, struct vfy_rig *r, const struct q35_token *t, uint32_t n,

@@ -49,6 +49,10 @@
     X(KV_REWRITE, "kv-rewrite",                                                                    \
       "Writing position p discards what was held from p on: a run is retried by submitting again") \
     X(KV_CAPACITY, "kv-capacity", "CAPACITY if the KV is full: then nothing has changed")          \
+    X(FEATURES, "features",                                                                        \
+      "A device that is asked for what it does not declare answers UNSUPPORTED")                   \
+    X(GREEDY, "greedy",                                                                            \
+      "Q35_RUN_GREEDY: the id of the greatest logit, the lowest among equals, never of a NaN")     \
     X(INVALID, "invalid-arguments", "What is wrong with the arguments is refused with a status")   \
     X(TIME_ASCENDING, "timeline-ascending", "Submits carry strictly ascending values")             \
     X(TIME_ONCE, "timeline-once",                                                                  \

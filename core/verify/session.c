@@ -44,8 +44,10 @@ enum q35_status vfy_upload(struct vfy_dev *d, const struct vfy_model *m, uint32_
 enum q35_status vfy_kv(struct vfy_dev *d, struct q35_weights *w, uint32_t max_sequences,
                        uint32_t kv_tokens, struct q35_kv **out, struct q35_error *err)
 {
-    struct q35_kv_spec spec = {
-        .size = sizeof(spec), .max_sequences = max_sequences, .kv_tokens = kv_tokens};
+    struct q35_kv_spec spec = {.size = sizeof(spec),
+                               .max_sequences = max_sequences,
+                               .kv_tokens = kv_tokens,
+                               .type = d->kv_type};
     *out = NULL;
     return VFY_CALL(d, kv_create, d->dev, w, &spec, out, err);
 }
@@ -57,6 +59,7 @@ enum q35_status vfy_submit(struct vfy_dev *d, const struct vfy_job *job, struct 
                           .count = job->count,
                           .n_tokens = job->n,
                           .token_stride = sizeof(struct q35_token),
+                          .flags = job->flags,
                           .weights = job->w,
                           .kv = job->kv,
                           .tokens = job->tokens,

@@ -12,8 +12,9 @@ enum { VFY_WHERE = 64 };
 struct vfy_dev {
     const struct q35_plugin *api; /* every slot set */
     struct q35_device *dev;
-    uint64_t signal; /* the last one used */
-    char *where;     /* [VFY_WHERE] receives the slot being called, or NULL */
+    uint64_t signal;  /* the last one used */
+    uint32_t kv_type; /* of the caches that vfy_kv makes */
+    char *where;      /* [VFY_WHERE] receives the slot being called, or NULL */
 };
 
 void vfy_enter(const struct vfy_dev *d, const char *slot);
@@ -37,8 +38,9 @@ struct vfy_job {
     uint32_t n;
     const float *in;
     uint64_t in_bytes;
-    float *out;
+    void *out;
     uint64_t out_bytes;
+    uint32_t flags; /* enum q35_run_flags */
 };
 /* Submits with the next signal; d->signal is that signal. */
 enum q35_status vfy_submit(struct vfy_dev *d, const struct vfy_job *job, struct q35_error *err);

@@ -63,7 +63,9 @@ enum mode {
     FORK_NOTHING,      /* kv_fork does nothing */
     TRUNCATE_NOTHING,  /* kv_truncate does nothing */
     SILENT_ERROR,      /* fails without a message */
-    RESET_NOTHING      /* reset fails */
+    RESET_NOTHING,     /* reset fails */
+    GREEDY_BEYOND,     /* greedy ids beyond the vocabulary */
+    KV_TYPE_IGNORED    /* a KV asked for in int8 is binary16 */
 };
 
 /* The real device, and what the modes remember. */
@@ -143,7 +145,8 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
                                   .memory_free = 1u << 30,
                                   .max_batch = MODE == BAD_INFO ? 0 : 128,
                                   .max_sequences = 16,
-                                  .buffer_alignment = 64};
+                                  .buffer_alignment = 64,
+                                  .features = Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8};
     (void)host;
     (void)options;
     if (index)
@@ -239,6 +242,11 @@ static enum q35_status kv_create(struct q35_device *dev, struct q35_weights *w,
             return q35_soft_fail(err, Q35_E_NOMEM, "no memory");
         memset(p, 1, extra);
     }
+    if (MODE == KV_TYPE_IGNORED && spec->type == Q35_KV_INT8) {
+        struct q35_kv_spec f16 = *spec;
+        f16.type = Q35_KV_F16;
+        return soft.kv_create(dev, w, &f16, out, err);
+    }
     return soft.kv_create(dev, w, spec, out, err);
 }
 
@@ -261,6 +269,8 @@ static void spoil_output(const struct q35_run *run)
     uint64_t n = run->out.bytes / sizeof(float);
     if (!out || !n)
         return;
+    if (MODE == GREEDY_BEYOND && run->flags & Q35_RUN_GREEDY)
+        memset(out, 0x7f, run->out.bytes);
     if (MODE == WRITE_PAST)
         out[n] = 1.0f;
     if (MODE == WRITE_BEFORE)

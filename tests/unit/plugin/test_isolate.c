@@ -10,6 +10,7 @@
 #include "backends/reference/soft.h"
 #include "core/plugin/isolate_session.h"
 #include "core/verify/session.h"
+#include "q35/arith.h"
 #include "q35/measure.h"
 
 /* isolate = process: the same bits as in this process, and a worker's end is a lost device. */
@@ -300,6 +301,60 @@ static void no_measures(void **state)
     q35_config_free(config);
 }
 
+/* What ABI 1.1 added comes through: features, the KV's type, greedy runs and what is refused. */
+static void kv_types_and_greedy(void **state)
+{
+    uint32_t ids[2][8];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct q35_plan_result half = {.size = sizeof(half)}, whole = half;
+        struct q35_plan_request request = {.size = sizeof(request),
+                                           .layer_stride = sizeof(struct q35_layer),
+                                           .max_batch = 16,
+                                           .max_sequences = 4,
+                                           .kv_tokens = 256};
+        struct q35_error err = Q35_ERROR_INIT;
+        struct q35_token tokens[8];
+        struct q35_kv *none;
+        struct vfy_job job;
+        struct load l;
+        struct rig r;
+        rig_init(&r, i, 60);
+        assert_int_equal(r.registry->devices[1].info.features,
+                         Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8);
+        r.dev.kv_type = Q35_KV_INT8;
+        must(load_init(&l, &r, Q35_DURING_CALL, &err), &err);
+        request.layer_count = l.m->layer_count;
+        request.layers = l.m->layers;
+        must(r.dev.api->plan(r.dev.dev, &request, &whole, &err), &err);
+        request.kv_type = Q35_KV_INT8;
+        must(r.dev.api->plan(r.dev.dev, &request, &half, &err), &err);
+        assert_int_equal(half.kv_token_bytes * 2 * l.m->shape.head_dim,
+                         whole.kv_token_bytes * (l.m->shape.head_dim + 4));
+        must(step(&l, &r, 0, 0, 8, &err), &err); /* logits: who is the greatest */
+        vfy_tokens(tokens, 8, 0, 0, l.m->shape.vocab, true, &(struct vfy_rng){0});
+        job = (struct vfy_job){.w = l.w,
+                               .kv = l.kv,
+                               .count = l.m->layer_count,
+                               .tokens = tokens,
+                               .n = 8,
+                               .out = ids[i],
+                               .out_bytes = sizeof(ids[i]),
+                               .flags = Q35_RUN_GREEDY};
+        must(vfy_run(&r.dev, &job, &err), &err);
+        for (int k = 0; k < 8; k++)
+            assert_int_equal(ids[i][k],
+                             q35_greedy(&l.out[0][0] + k * l.m->shape.vocab, l.m->shape.vocab));
+        job.flags = 64;
+        assert_int_equal(vfy_submit(&r.dev, &job, &err), Q35_E_UNSUPPORTED);
+        r.dev.kv_type = 9;
+        assert_int_equal(vfy_kv(&r.dev, l.w, 1, 64, &none, &err), Q35_E_UNSUPPORTED);
+        load_fini(&l, &r);
+        rig_fini(&r);
+    }
+    assert_memory_equal(ids[0], ids[1], sizeof(ids[0]));
+}
+
 /* A tensor inside a mapped file is not copied: the worker maps the file. */
 static void maps_files(void **state)
 {
@@ -545,7 +600,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(same_measures),  cmocka_unit_test(no_measures),
         cmocka_unit_test(lost_and_reset), cmocka_unit_test(killed_from_outside),
         cmocka_unit_test(many_waiters),   cmocka_unit_test(ends_with_the_host),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(refusals),       cmocka_unit_test(kv_types_and_greedy),
     };
     int rc, fd = mkstemp(trigger);
     close(fd);
