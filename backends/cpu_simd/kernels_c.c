@@ -25,7 +25,7 @@ static uint64_t hash_c(const uint8_t *data, uint64_t bytes, uint64_t first_byte)
 static void dots_c(const struct dots_args *a)
 {
     uint32_t width = q35_tile_cols(a->scheme), b, r, i, t, k;
-    int8_t w[128];
+    int8_t w[Q35_MAX_TILE_COLS];
     for (b = 0; b < a->blocks; b++) {
         const uint8_t *codes = a->codes + (uint64_t)b * a->tiles * Q35_TILE_BYTES;
         for (r = 0; r < 16; r++) {

@@ -261,7 +261,8 @@ static enum q35_status embed(void *user, const struct q35_matrix *m, uint32_t ro
                              struct q35_error *err)
 {
     struct cpu *c = user;
-    uint32_t width = q35_tile_cols(m->scheme), tiles = m->cols_padded / width, k, j;
+    uint32_t width = q35_tile_cols(m->scheme), k, j;
+    uint32_t tiles = q35_tiles_per_row(m->scheme, m->cols_padded);
     const uint8_t *tile = m->codes + (uint64_t)(row / Q35_TILE_ROWS) * tiles * Q35_TILE_BYTES;
     enum q35_status st = rows_reserve(c, m->cols_padded, err);
     static const uint8_t none[128];
@@ -270,12 +271,13 @@ static enum q35_status embed(void *user, const struct q35_matrix *m, uint32_t ro
     if (st)
         return st;
     for (k = 0; k < tiles; k++, tile += Q35_TILE_BYTES) {
-        int8_t w[2 * Q35_TILE_CODES];
+        int8_t w[Q35_MAX_TILE_COLS];
+        uint32_t used = q35_tile_used(m->scheme, m->cols_padded, k);
         if (single)
             embed_single(m->tables, tile + row % Q35_TILE_ROWS * Q35_ROW_BYTES, w);
         else
             q35_decode_row(m->scheme, m->tables, tile, row % Q35_TILE_ROWS, w);
-        for (j = 0; j < width; j++)
+        for (j = 0; j < used; j++)
             v[k * width + j] = (float)w[j] * m->scales[row];
     }
     if (m->rot_block) {

@@ -141,11 +141,37 @@ static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m
     return n < 1 ? 1 : n > DOTS_STREAMS ? DOTS_STREAMS : n;
 }
 
-enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
+/* Matrices of three weights a code, which no kernel here reads: one after another by the reference.
+ * The others stay in *rest. */
+static enum q35_status plain_matmul(const struct q35_matmul_args *a, struct q35_matmul_args *rest,
+                                    struct q35_error *err)
+{
+    enum q35_status st = Q35_OK;
+    uint32_t i;
+    *rest = *a;
+    rest->n_mats = 0;
+    for (i = 0; i < a->n_mats && !st; i++) {
+        bool plain = Q35_SCHEME_WEIGHTS(a->mats[i]->scheme) == 3;
+        struct q35_matmul_args one = *a, *to = plain ? &one : rest;
+        one.n_mats = 0;
+        to->mats[to->n_mats] = a->mats[i];
+        to->y[to->n_mats] = a->y[i];
+        to->y_stride[to->n_mats++] = a->y_stride[i];
+        if (plain)
+            st = q35_reference_ops.matmul(NULL, &one, err);
+    }
+    return st;
+}
+
+enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *all, struct q35_error *err)
 {
     struct cpu *c = user;
+    struct q35_matmul_args rest, *a = &rest;
     struct matmul_job j = {.cpu = c, .args = a};
     uint32_t i;
+    enum q35_status plain = plain_matmul(all, &rest, err);
+    if (plain || !rest.n_mats)
+        return plain;
     for (j.first = 0; j.first < a->n_tokens; j.first += j.n_tokens) {
         enum q35_status st;
         j.n_tokens = a->n_tokens - j.first < DOTS_MANY ? a->n_tokens - j.first : DOTS_MANY;

@@ -22,7 +22,8 @@ static const struct q35_option_spec option_specs[] = {
     {"profile", "enum:off|on", "log the times of all operations when the device closes", "off"},
 };
 
-#define OWN_FEATURES Q35_FEATURE_KV_INT8 /* what cpu_ops do beyond ABI 1.0 */
+#define OWN_FEATURES (Q35_FEATURE_KV_INT8 | Q35_FEATURE_TRIPLE) /* what cpu_ops do beyond ABI 1.0  \
+                                                                 */
 
 /* The last variant to install: the newest that the CPU has, or the one asked for. */
 static enum q35_status pick_variant(const struct q35_options *options, unsigned features,
@@ -84,10 +85,8 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device **out, struct q35_error *err)
 {
-    struct q35_soft_config config = {.ops = &cpu_ops,
-                                     .user_close = cpu_destroy,
-                                     .hash = cpu_hash,
-                                     .features = OWN_FEATURES};
+    struct q35_soft_config config = {
+        .ops = &cpu_ops, .user_close = cpu_destroy, .hash = cpu_hash, .features = OWN_FEATURES};
     unsigned features = q35_cpu_features(), variant = 0;
     const char *pin = q35_soft_option(options, "pin");
     const char *profile = q35_soft_option(options, "profile");

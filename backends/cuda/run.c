@@ -10,7 +10,7 @@ enum q35_status cuda_supports(struct q35_device *dev, const struct q35_layer *la
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     struct q35_layer own;
-    enum q35_status st = soft_layer_read(layer, &own, tensors, err);
+    enum q35_status st = soft_layer_read(layer, 0, &own, tensors, err);
     if (st || own.kind != Q35_LAYER_DECODER)
         return st;
     if (own.head_dim > Q35_CU_MAX_HEAD_DIM ||
@@ -29,7 +29,7 @@ static enum q35_status plan_layers(struct q35_device *dev, const struct q35_plan
     uint32_t i, role;
     for (i = 0; i < r->layer_count; i++) {
         const void *in = (const uint8_t *)r->layers + (uint64_t)i * r->layer_stride;
-        enum q35_status st = soft_layer_read(in, &l, tensors, err);
+        enum q35_status st = soft_layer_read(in, 0, &l, tensors, err);
         if (!st)
             st = cuda_supports(dev, in, err);
         if (st)
@@ -72,7 +72,7 @@ enum q35_status cuda_plan(struct q35_device *dev, const struct q35_plan_request 
                                  r->kv_tokens);
         own.kv_token_bytes = 2 * page_values / Q35_ATTN_BLOCK;
     }
-    own.scratch_bytes = cuda_scratch_bytes(dev, &dims, r->max_batch, pages);
+    own.scratch_bytes = cuda_scratch_bytes(&dims, r->max_batch, pages);
     if (size > sizeof(own))
         size = sizeof(own);
     own.size = result->size;

@@ -48,7 +48,7 @@ static void pack(const struct groq_image *im, const struct q35_matrix *q, uint32
 static void unpack(const struct groq_image *im, const struct q35_matrix *q, uint32_t row,
                    uint32_t rows, uint32_t k0, uint32_t n, uint32_t steps, uint8_t *out)
 {
-    int8_t w[2 * Q35_TILE_CODES];
+    int8_t w[Q35_MAX_TILE_COLS];
     uint32_t r, k, h;
     for (r = 0; r < rows; r++)
         for (k = 0; k < n; k++) {

@@ -48,12 +48,14 @@ static int32_t row_dot(const int8_t *w, const int8_t *x, uint32_t n)
     return sum;
 }
 
-/* acc[r][t] += row r of one tile times token t, for the `n` tokens from q on. */
-static void tile_dot(const struct q35_matrix *m, const uint8_t *tile, const int8_t *q,
-                     uint32_t q_stride, uint32_t n, int32_t acc[Q35_TILE_ROWS][TOKEN_CHUNK])
+/* acc[r][t] += row r of one tile times token t, for the `n` tokens from q on. cols: of the tile
+ * that lie inside the matrix. */
+static void tile_dot(const struct q35_matrix *m, const uint8_t *tile, uint32_t cols,
+                     const int8_t *q, uint32_t q_stride, uint32_t n,
+                     int32_t acc[Q35_TILE_ROWS][TOKEN_CHUNK])
 {
-    uint32_t cols = q35_tile_cols(m->scheme), r, t;
-    int8_t w[2 * Q35_TILE_CODES];
+    int8_t w[Q35_MAX_TILE_COLS];
+    uint32_t r, t;
 
     for (r = 0; r < Q35_TILE_ROWS; r++) {
         q35_decode_row(m->scheme, m->tables, tile, r, w);
@@ -66,14 +68,16 @@ static void tile_dot(const struct q35_matrix *m, const uint8_t *tile, const int8
 static void matmul_chunk(const struct q35_matrix *m, const int8_t *q, uint32_t q_stride,
                          const float *token_scales, uint32_t n, float *y, uint64_t y_stride)
 {
-    uint32_t tile_cols = q35_tile_cols(m->scheme), tiles = m->cols_padded / tile_cols;
+    uint32_t tile_cols = q35_tile_cols(m->scheme), padded = m->cols_padded;
+    uint32_t tiles = q35_tiles_per_row(m->scheme, padded);
     const uint8_t *tile = m->codes;
     uint32_t block, k, r, t;
 
     for (block = 0; block < m->rows_padded; block += Q35_TILE_ROWS) {
         int32_t acc[Q35_TILE_ROWS][TOKEN_CHUNK] = {{0}};
         for (k = 0; k < tiles; k++, tile += Q35_TILE_BYTES)
-            tile_dot(m, tile, q + (uint64_t)k * tile_cols, q_stride, n, acc);
+            tile_dot(m, tile, q35_tile_used(m->scheme, padded, k), q + (uint64_t)k * tile_cols,
+                     q_stride, n, acc);
         for (r = block; r < block + Q35_TILE_ROWS && r < m->rows; r++)
             for (t = 0; t < n; t++) {
                 float v = q35_rescale(acc[r - block][t], m->scales[r], token_scales[t]);
@@ -262,7 +266,8 @@ static enum q35_status add(void *user, uint64_t n, float *x, const float *y, str
 static enum q35_status embed(void *user, const struct q35_matrix *m, uint32_t row, float *out,
                              struct q35_error *err)
 {
-    uint32_t tile_cols = q35_tile_cols(m->scheme), tiles = m->cols_padded / tile_cols, k, j;
+    uint32_t tile_cols = q35_tile_cols(m->scheme), k, j;
+    uint32_t tiles = q35_tiles_per_row(m->scheme, m->cols_padded);
     const uint8_t *tile = m->codes + (uint64_t)(row / Q35_TILE_ROWS) * tiles * Q35_TILE_BYTES;
     float small[STACK_FLOATS];
     float *v =
@@ -271,9 +276,10 @@ static enum q35_status embed(void *user, const struct q35_matrix *m, uint32_t ro
     if (!v)
         return q35_soft_fail(err, Q35_E_NOMEM, "embed: no memory for %u columns", m->cols_padded);
     for (k = 0; k < tiles; k++, tile += Q35_TILE_BYTES) {
-        int8_t w[2 * Q35_TILE_CODES];
+        int8_t w[Q35_MAX_TILE_COLS];
+        uint32_t used = q35_tile_used(m->scheme, m->cols_padded, k);
         q35_decode_row(m->scheme, m->tables, tile, row % Q35_TILE_ROWS, w);
-        for (j = 0; j < tile_cols; j++)
+        for (j = 0; j < used; j++)
             v[k * tile_cols + j] = (float)w[j] * m->scales[row];
     }
     if (m->rot_block)

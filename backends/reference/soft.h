@@ -92,8 +92,9 @@ struct q35_soft_config {
 };
 
 /* What the device of a config offers, for device_info: config->features, GREEDY (the software
- * device takes the greatest of the logits itself), and KV_INT8 where attention is the reference's,
- * which has it: no `layer`, no `attention` in ops. */
+ * device takes the greatest of the logits itself), and where the reference's operations work, which
+ * have them: KV_INT8 without `layer` and `attention` in ops, TRIPLE without `layer`,
+ * `matrix_prepare`, `matmul` and `embed`. */
 uint32_t q35_soft_features(const struct q35_soft_config *config);
 
 /* Opens a software device. *out is the ABI's device, freed by q35_soft_close; NULL on failure. */

@@ -123,9 +123,14 @@ uint32_t q35_soft_features(const struct q35_soft_config *config)
 {
     const struct q35_ops *ops = config->ops;
     bool own_attention = ops && Q35_HAS(ops, struct q35_ops, attention) && ops->attention;
+    bool own_weights =
+        ops && ((Q35_HAS(ops, struct q35_ops, matmul) && (ops->matrix_prepare || ops->matmul)) ||
+                (Q35_HAS(ops, struct q35_ops, embed) && ops->embed));
     uint32_t features = config->features | Q35_FEATURE_GREEDY;
     if (!own_attention && !config->layer)
         features |= Q35_FEATURE_KV_INT8;
+    if (!own_weights && !config->layer)
+        features |= Q35_FEATURE_TRIPLE;
     return features;
 }
 

@@ -104,7 +104,7 @@ static void dims_of(const struct q35_layer *l, uint64_t dims[DIM_COUNT])
 }
 
 static enum q35_status check_tensor(const struct q35_layer *l, const struct q35_tensor_desc *t,
-                                    struct q35_error *err)
+                                    uint32_t features, struct q35_error *err)
 {
     const struct role_rule *r = &roles[t->role];
     uint64_t dims[DIM_COUNT];
@@ -124,8 +124,11 @@ static enum q35_status check_tensor(const struct q35_layer *l, const struct q35_
     }
     if (t->rows != dims[r->rows] || t->cols != dims[r->cols])
         return fail_layer(err, Q35_E_INVALID, l, t->role, "has the wrong shape");
-    if ((weights != 1 && weights != 2) || t->scheme >> 18)
+    if (weights < 1 || weights > 3 || t->scheme >> 18)
         return fail_layer(err, Q35_E_UNSUPPORTED, l, t->role, "has an unknown scheme");
+    if (weights == 3 && !(features & Q35_FEATURE_TRIPLE))
+        return fail_layer(err, Q35_E_UNSUPPORTED, l, t->role,
+                          "has three weights a code, which this device does not decode");
     if (t->rot_block && ((t->rot_block & (t->rot_block - 1)) || padded % t->rot_block))
         return fail_layer(err, Q35_E_INVALID, l, t->role, "has a bad rotation block");
     if (t->bytes != q35_blob_bytes(t->scheme, t->rows, t->cols))
@@ -133,8 +136,9 @@ static enum q35_status check_tensor(const struct q35_layer *l, const struct q35_
     return Q35_OK;
 }
 
-enum q35_status soft_layer_read(const struct q35_layer *in, struct q35_layer *out,
-                                struct q35_tensor_desc *tensors, struct q35_error *err)
+enum q35_status soft_layer_read(const struct q35_layer *in, uint32_t features,
+                                struct q35_layer *out, struct q35_tensor_desc *tensors,
+                                struct q35_error *err)
 {
     enum q35_status st;
     uint32_t i, role;
@@ -159,7 +163,7 @@ enum q35_status soft_layer_read(const struct q35_layer *in, struct q35_layer *ou
             return fail_layer(err, Q35_E_UNSUPPORTED, out, t.role, "is not known here");
         if (tensors[t.role].bytes)
             return fail_layer(err, Q35_E_INVALID, out, t.role, "is listed twice");
-        st = check_tensor(out, &t, err);
+        st = check_tensor(out, &t, features, err);
         if (st)
             return st;
         tensors[t.role] = t;

@@ -10,22 +10,23 @@ enum q35_status q35_soft_supports(struct q35_device *dev, const struct q35_layer
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     struct q35_layer own;
-    enum q35_status st = soft_layer_read(layer, &own, tensors, err);
+    enum q35_status st = soft_layer_read(layer, dev->features, &own, tensors, err);
     if (!st && dev->own_supports)
         st = dev->own_supports((struct q35_device *)dev->user, layer, err);
     return st;
 }
 
-static enum q35_status plan_layers(const struct q35_plan_request *r, struct soft_dims *dims,
-                                   uint32_t kv_type, struct q35_plan_result *out,
-                                   uint64_t *page_bytes, uint32_t *decoders, struct q35_error *err)
+static enum q35_status plan_layers(const struct q35_plan_request *r, uint32_t features,
+                                   uint32_t kv_type, struct soft_dims *dims,
+                                   struct q35_plan_result *out, uint64_t *page_bytes,
+                                   uint32_t *decoders, struct q35_error *err)
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     struct q35_layer l;
     uint32_t i, role;
     for (i = 0; i < r->layer_count; i++) {
         const void *in = (const uint8_t *)r->layers + (uint64_t)i * r->layer_stride;
-        enum q35_status st = soft_layer_read(in, &l, tensors, err);
+        enum q35_status st = soft_layer_read(in, features, &l, tensors, err);
         if (st)
             return st;
         for (role = 0; role < Q35_ROLE_COUNT; role++)
@@ -56,7 +57,7 @@ enum q35_status q35_soft_plan(struct q35_device *dev, const struct q35_plan_requ
     kv_type = Q35_HAS(r, struct q35_plan_request, kv_type) ? r->kv_type : Q35_KV_F16;
     st = soft_kv_type_check(dev, kv_type, err);
     if (!st)
-        st = plan_layers(r, &dims, kv_type, &own, &page_bytes, &decoders, err);
+        st = plan_layers(r, dev->features, kv_type, &dims, &own, &page_bytes, &decoders, err);
     if (st)
         return st;
     if (page_bytes && r->kv_tokens && r->max_sequences) {

@@ -25,14 +25,14 @@ static void weights_release(struct soft_object *o)
 }
 
 static enum q35_status read_layers(struct q35_weights *w, const struct q35_layer *layers,
-                                   uint32_t stride, struct q35_error *err)
+                                   uint32_t stride, uint32_t features, struct q35_error *err)
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     uint32_t i, role, type;
     for (i = 0; i < w->layer_count; i++) {
         struct soft_layer *l = &w->layers[i];
         const void *in = (const uint8_t *)layers + (uint64_t)i * stride;
-        enum q35_status st = soft_layer_read(in, &l->desc, tensors, err);
+        enum q35_status st = soft_layer_read(in, features, &l->desc, tensors, err);
         if (st)
             return st;
         if (l->desc.d_model != w->layers[0].desc.d_model)
@@ -75,7 +75,7 @@ enum q35_status q35_soft_weights_begin(struct q35_device *dev, const struct q35_
         return q35_soft_fail(err, Q35_E_NOMEM, "no memory for %u layers", layer_count);
     }
     w->layer_count = layer_count;
-    st = read_layers(w, layers, layer_stride, err);
+    st = read_layers(w, layers, layer_stride, dev->features, err);
     if (st) {
         free(w->layers);
         free(w);

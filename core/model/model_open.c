@@ -27,7 +27,7 @@ static const struct {
 } schemes[] = {
     {Q35_SCHEME_ALT43, "alt43"},     {Q35_SCHEME_VQ2, "vq2"},
     {Q35_SCHEME_TRELLIS, "trellis"}, {Q35_SCHEME_TRELLIS2, "trellis2"},
-    {Q35_SCHEME_SINGLE, "single"},
+    {Q35_SCHEME_SINGLE, "single"},   {Q35_SCHEME_TRIPLE, "triple"},
 };
 
 const char *q35_scheme_name(uint32_t scheme)
@@ -210,11 +210,11 @@ static const char *check_tables(uint32_t scheme, const struct q35_tables *t)
 {
     uint32_t weights = Q35_SCHEME_WEIGHTS(scheme), i, k;
     for (k = 0; k < weights; k++) {
-        const int8_t *a = k ? t->a1 : t->a0;
-        uint32_t shift = k ? 0 : 4;
+        const int8_t *const a[3] = {t->a0, t->a1, t->a2};
         int low[2] = {127, 15}, high[2] = {-128, 0}, n;
         for (i = 0; i < Q35_TABLE_LEN; i++) {
-            const int v[2] = {a[i], t->b[i] >> shift & 15};
+            const int b[3] = {t->b[i] >> 4, t->b[i] & 15, (int)q35_b_third(t->b[i])};
+            const int v[2] = {a[k][i], b[k]};
             for (n = 0; n < 2; n++) {
                 low[n] = v[n] < low[n] ? v[n] : low[n];
                 high[n] = v[n] > high[n] ? v[n] : high[n];
@@ -224,7 +224,7 @@ static const char *check_tables(uint32_t scheme, const struct q35_tables *t)
             return "has tables whose sums leave [-127, 127]";
     }
     for (i = 0; i < Q35_TABLE_LEN; i++)
-        if ((!Q35_SCHEME_HAS_B(scheme) && t->b[i]) || t->c[i])
+        if ((!Q35_SCHEME_HAS_B(scheme) && t->b[i]) || (weights < 3 && t->a2[i]))
             return "has table entries that its scheme does not use";
     return NULL;
 }
@@ -239,7 +239,7 @@ static enum q35_status check_blob(const struct container *c, const char *name,
     memcpy(t.a0, data, 128);
     memcpy(t.a1, data + 128, 128);
     memcpy(t.b, data + 256, 128);
-    memcpy(t.c, data + 384, 128);
+    memcpy(t.a2, data + 384, 128);
     wrong = check_tables(d->scheme, &t);
     if (wrong)
         return bad_tensor(c, name, wrong);

@@ -114,7 +114,10 @@ static float table_rms(uint32_t scheme, const struct q35_tables *t)
     for (k = 0; k < n; k++) {
         mean_a = square_a = mean_b = square_b = 0;
         for (i = 0; i < Q35_TABLE_LEN; i++) {
-            double a = k ? t->a1[i] : t->a0[i], b = 8.0 * (k ? t->b[i] & 15 : t->b[i] >> 4);
+            double a = k == 2 ? t->a2[i] : k ? t->a1[i] : t->a0[i];
+            double b = 8.0 * (k == 2 ? q35_b_third(t->b[i])
+                              : k    ? t->b[i] & 15u
+                                     : (uint32_t)t->b[i] >> 4);
             mean_a += a / 128;
             square_a += a * a / 128;
             mean_b += b / 128;
@@ -147,7 +150,7 @@ static void fill_packed(const struct q35_model *m, const struct q35_tensor_desc 
     memcpy(out, t->a0, 128);
     memcpy(out + 128, t->a1, 128);
     memcpy(out + 256, t->b, 128);
-    memcpy(out + 384, t->c, 128);
+    memcpy(out + 384, t->a2, 128);
     for (i = 0; i < q35_pad_rows(d->rows); i++)
         memcpy(out + Q35_BLOB_TABLES + 4 * (size_t)i, &s, 4);
     for (; at < end; at += 8) { /* tiles are a multiple of 8 bytes */

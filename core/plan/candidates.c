@@ -1,6 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
 #include "core/plan/internal.h"
+#include "core/model/roles.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,12 +72,31 @@ static void left_out(struct planner *p, const struct q35_device_entry *d, const 
                  d->info.name, reason);
 }
 
+/* UNSUPPORTED for a layer with tensors of three weights a code on a device that does not say that
+ * it has them: plugins older than they are need not know better. */
+static enum q35_status lacks_triple(const struct q35_device_entry *d, const struct q35_layer *l,
+                                    struct q35_error *err)
+{
+    char name[Q35_TENSOR_NAME_MAX];
+    uint32_t t;
+    if (d->info.features & Q35_FEATURE_TRIPLE)
+        return Q35_OK;
+    for (t = 0; t < l->tensor_count; t++)
+        if (l->tensors[t].type == Q35_TENSOR_PACKED &&
+            Q35_SCHEME_WEIGHTS(l->tensors[t].scheme) == 3)
+            return q35_fail(err, Q35_E_UNSUPPORTED,
+                            "tensor %s has three weights a code, which this device does not decode",
+                            q35_role_name(l->tensors[t].role, (uint32_t)l->index - 1, name));
+    return Q35_OK;
+}
+
 /* Which layers the device takes. */
 static void ask_support(struct planner *p, struct candidate *c, const struct q35_device_entry *d)
 {
     for (uint32_t l = 0; l < p->in.n; l++) {
         struct q35_error err = Q35_ERROR_INIT;
-        c->supported[l] = q35_call(d, supports, &p->in.layers[l], &err) == Q35_OK;
+        c->supported[l] = (lacks_triple(d, &p->in.layers[l], &err) ||
+                           q35_call(d, supports, &p->in.layers[l], &err)) == Q35_OK;
         if (!c->supported[l] && !c->unsupported[0])
             snprintf(c->unsupported, sizeof(c->unsupported), "layer %u: %.160s", l,
                      err.message[0] ? err.message : q35_status_text(err.status));

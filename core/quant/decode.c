@@ -12,14 +12,15 @@ static void decode_row(uint32_t scheme, uint32_t rows, uint32_t cols, const uint
 {
     const struct q35_tables *t = (const struct q35_tables *)blob;
     uint32_t tiles = q35_tiles_per_row(scheme, cols), width = q35_tile_cols(scheme), i, c;
+    uint32_t padded = q35_pad_cols(cols);
     const uint8_t *tile =
         blob + q35_codes_offset(rows) + (uint64_t)(row / Q35_TILE_ROWS) * tiles * Q35_TILE_BYTES;
-    int8_t w[2 * Q35_TILE_CODES];
+    int8_t w[Q35_MAX_TILE_COLS];
     float scale;
     memcpy(&scale, blob + Q35_BLOB_TABLES + 4 * (uint64_t)row, 4);
     for (i = 0; i < tiles; i++, tile += Q35_TILE_BYTES) {
         q35_decode_row(scheme, t, tile, row % Q35_TILE_ROWS, w);
-        for (c = 0; c < width; c++)
+        for (c = 0; c < q35_tile_used(scheme, padded, i); c++)
             line[(size_t)i * width + c] = w[c] * scale;
     }
 }

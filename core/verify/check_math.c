@@ -16,7 +16,7 @@ static const struct {
 } schemes[] = {
     {Q35_SCHEME_ALT43, "alt43"},     {Q35_SCHEME_VQ2, "vq2"},
     {Q35_SCHEME_TRELLIS, "trellis"}, {Q35_SCHEME_TRELLIS2, "trellis2"},
-    {Q35_SCHEME_SINGLE, "single"},
+    {Q35_SCHEME_SINGLE, "single"},   {Q35_SCHEME_TRIPLE, "triple"},
 };
 
 /* Sets code j of row r of tile number `tile` of a packed tensor. */
@@ -76,6 +76,10 @@ static bool decode_by_embedding(struct vfy *v, uint32_t scheme, const char *name
     craft_pairs(r.m, 0, Q35_ROLE_TOKEN_EMBED);
     st = VFY_CALL(&v->d, supports, v->d.dev, &r.m->layers[0], &v->err);
     *supported = st != Q35_E_UNSUPPORTED;
+    if (Q35_SCHEME_WEIGHTS(scheme) == 3)
+        EXPECT(v, *supported == !!(v->info.features & Q35_FEATURE_TRIPLE), VFY_SUPPORTS,
+               "features %s Q35_FEATURE_TRIPLE, but supports() %s an embedding of scheme %s",
+               *supported ? "lack" : "have", *supported ? "takes" : "refuses", name);
     if (!*supported) {
         vfy_rig_close(v, &r);
         return true;

@@ -63,15 +63,20 @@ static void make_tables(struct q35_tables *t, uint32_t scheme, struct vfy_rng *r
 {
     uint32_t b_max = Q35_SCHEME_HAS_B(scheme) ? 1 + vfy_below(r, 15) : 0;
     int lowest = -127, highest = 127 - Q35_B_STEP * (int)b_max, i;
+    uint32_t b_ones = b_max | b_max >> 1 | b_max >> 2 | b_max >> 3; /* the greatest of the xors */
+    int highest2 = 127 - Q35_B_STEP * (int)b_ones;
 
     memset(t, 0, sizeof(*t));
     for (i = 0; i < 128; i++) {
         uint32_t k0 = scheme == Q35_SCHEME_ALT43 ? (uint32_t)i >> 3 : (uint32_t)i;
         uint32_t k1 = scheme == Q35_SCHEME_ALT43 ? (uint32_t)i & 7u : (uint32_t)i;
-        struct vfy_rng h0 = {r->state + k0}, h1 = {~r->state + k1};
+        struct vfy_rng h0 = {r->state + k0}, h1 = {~r->state + k1},
+                       h2 = {(r->state ^ 1ull << 40) + k0};
         t->a0[i] = (int8_t)(lowest + (int)vfy_below(&h0, (uint32_t)(highest - lowest + 1)));
-        if (Q35_SCHEME_WEIGHTS(scheme) == 2)
+        if (Q35_SCHEME_WEIGHTS(scheme) >= 2)
             t->a1[i] = (int8_t)(lowest + (int)vfy_below(&h1, (uint32_t)(highest - lowest + 1)));
+        if (Q35_SCHEME_WEIGHTS(scheme) == 3)
+            t->a2[i] = (int8_t)(lowest + (int)vfy_below(&h2, (uint32_t)(highest2 - lowest + 1)));
         t->b[i] = (uint8_t)(vfy_below(r, b_max + 1) << 4 | vfy_below(r, b_max + 1));
     }
     vfy_u64(r);
@@ -82,10 +87,15 @@ static void decode_all(struct vfy_tensor *t, const struct q35_tensor_desc *d)
     const struct q35_tables *tables = (const struct q35_tables *)(const void *)t->data;
     const uint8_t *tile = t->data + q35_codes_offset(d->rows);
     uint32_t cols = q35_pad_cols(d->cols), step = q35_tile_cols(d->scheme), r, k, i;
+    uint32_t tiles = q35_tiles_per_row(d->scheme, cols);
+    int8_t w[Q35_MAX_TILE_COLS];
     for (r = 0; r < q35_pad_rows(d->rows); r += Q35_TILE_ROWS)
-        for (k = 0; k < cols; k += step, tile += Q35_TILE_BYTES)
-            for (i = 0; i < Q35_TILE_ROWS; i++)
-                q35_decode_row(d->scheme, tables, tile, i, t->w + (uint64_t)(r + i) * cols + k);
+        for (k = 0; k < tiles; k++, tile += Q35_TILE_BYTES)
+            for (i = 0; i < Q35_TILE_ROWS; i++) {
+                q35_decode_row(d->scheme, tables, tile, i, w);
+                memcpy(t->w + (uint64_t)(r + i) * cols + (uint64_t)k * step, w,
+                       q35_tile_used(d->scheme, cols, k));
+            }
 }
 
 static void fill_packed(struct vfy_tensor *t, const struct q35_tensor_desc *d, struct vfy_rng *r)

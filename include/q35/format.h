@@ -10,27 +10,31 @@
  * activations of padding columns are zero, the outputs of padding rows are dropped).
  *
  * CODE   7 bits. In the pair schemes a code stands for two weights of one row (3.5 bits each), in
- *        the single schemes for one weight (7 bits).
- * TILE   16 rows x 64 codes = 896 bytes. A tile covers 128 columns (pair schemes) or 64 columns
- *        (single schemes). Tiles are stored row-block major, then along K.
+ *        the single schemes for one weight (7 bits), in the triple schemes for three (2.33 bits).
+ * TILE   16 rows x 64 codes = 896 bytes. A tile covers 128 columns (pair schemes), 64 columns
+ *        (single schemes) or 192 (triple schemes), in segments of 64. Tiles are stored row-block
+ *        major, then along K. The last tile of a triple row may have one or two segments beyond the
+ *        padded K: they decode to anything and must not be used (q35_tile_used).
  * ROW    In a tile row r has 56 bytes at offset 56*r: 8 groups of 7 bytes; a group holds 8 codes in
  *        little-endian bit order, so code j occupies bits 7*j .. 7*j+6 of the 448-bit row.
  *
- * Decoding uses tables of 128 bytes: A0 and A1 (int8), and B, whose bytes hold two unsigned 4-bit
- * numbers, the high nibble for the first weight and the low nibble for the second. (The fourth
- * table, C, is reserved: zero, and not looked at.) With c a code, p the code before it and pp the
- * one before p:
+ * Decoding uses tables of 128 bytes: A0, A1 and A2 (int8), and B, whose bytes hold two unsigned
+ * 4-bit numbers, the high nibble for the first weight and the low nibble for the second; the third
+ * weight has the exclusive or of both. With c a code, p the code before it and pp the one before p:
  *
- *     w(r, j)      = A0[c] + 8 * (B[h] >> 4)
- *     w(r, j + 64) = A1[c] + 8 * (B[h] & 15)      (pair schemes)
+ *     w(r, j)       = A0[c] + 8 * (B[h] >> 4)
+ *     w(r, j + 64)  = A1[c] + 8 * (B[h] & 15)                     (pair and triple schemes)
+ *     w(r, j + 128) = A2[c] + 8 * ((B[h] >> 4) ^ (B[h] & 15))     (triple schemes)
  *
- *     h = p       TRELLIS: p is the code above in the same tile, tail-biting: p = c((r - 1) mod 16,
- * j) h = p ^ pp  TRELLIS2: the codes of a tile form one ring of 1024, down column 0, then down
- *                 column 1 ...: above row 0 of column j stands row 15 of column (j - 1) mod 64. A
- *                 decoder that goes down the rows starts with the codes of rows 14 and 15 moved up
- *                 by one column.
+ *     h = p        TRELLIS, TRIPLE: p is the code above in the same tile, tail-biting:
+ *                  p = c((r - 1) mod 16, j)
+ *     h = p ^ pp   TRELLIS2: the codes of a tile form one ring of 1024, down column 0, then down
+ *                  column 1 ...: above row 0 of column j stands row 15 of column (j - 1) mod 64. A
+ *                  decoder that goes down the rows starts with the codes of rows 14 and 15 moved up
+ *                  by one column.
  *
- * Schemes without memory have B = 0.
+ * Schemes without memory have B = 0; A1 of single schemes and A2 of single and pair schemes are
+ * zero and not looked at.
  * Every sum lies in [-127, 127].
  * The real weight is  w * scale[row]; nothing else is stored.
  *
@@ -41,7 +45,7 @@
  *
  * BLOB  A packed tensor in a file or in memory is, from a 64-byte aligned address:
  *
- *     offset 0                     512 bytes   tables A0, A1, B, C
+ *     offset 0                     512 bytes   tables A0, A1, B, A2
  *     offset 512                   4 * M_padded bytes   row scales, IEEE binary32, little-endian
  *     offset 512 + 4 * M_padded    896 * tiles bytes    codes (64-byte aligned)
  *     then                         64 zero bytes, so that 64-byte loads may run over the end
@@ -61,14 +65,15 @@ extern "C" {
 #define Q35_FORMAT_VERSION 1u
 
 #define Q35_TILE_ROWS 16u
-#define Q35_TILE_CODES 64u /* codes in one row of a tile */
+#define Q35_TILE_CODES 64u     /* codes in one row of a tile */
+#define Q35_MAX_TILE_COLS 192u /* columns that a tile of any scheme covers at most */
 #define Q35_CODE_BITS 7u
 #define Q35_TABLE_LEN 128u  /* codes have 7 bits */
 #define Q35_ROW_BYTES 56u   /* one row of a tile */
 #define Q35_TILE_BYTES 896u /* one tile */
 #define Q35_ROW_ALIGN 16u   /* M is padded to this */
 #define Q35_COL_ALIGN 128u  /* K is padded to this */
-#define Q35_B_STEP 8        /* one unit of a B or C nibble */
+#define Q35_B_STEP 8        /* one unit of a B nibble */
 #define Q35_W_MAX 127       /* |decoded weight| never exceeds it */
 #define Q35_BLOB_ALIGN 64u
 #define Q35_BLOB_TABLES 512u
@@ -86,7 +91,8 @@ enum q35_scheme {
     Q35_SCHEME_VQ2 = Q35_SCHEME(2, 2, 0, 0), /* a 128-point codebook of pairs */
     Q35_SCHEME_TRELLIS = Q35_SCHEME(3, 2, 1, 0),  /* memory of one code */
     Q35_SCHEME_TRELLIS2 = Q35_SCHEME(4, 2, 1, 1), /* memory of two codes */
-    Q35_SCHEME_SINGLE = Q35_SCHEME(5, 1, 0, 0)    /* 7 bits, one weight: embeddings and heads */
+    Q35_SCHEME_SINGLE = Q35_SCHEME(5, 1, 0, 0),   /* 7 bits, one weight: embeddings and heads */
+    Q35_SCHEME_TRIPLE = Q35_SCHEME(6, 3, 1, 0)    /* three weights, memory of one code */
 };
 #define Q35_SCHEME_WEIGHTS(s) ((uint32_t)(s) / 256u % 256u)
 #define Q35_SCHEME_HAS_B(s) (((uint32_t)(s) >> 16) & 1u)
@@ -96,8 +102,8 @@ enum q35_scheme {
 struct q35_tables {
     int8_t a0[128];
     int8_t a1[128];
-    uint8_t b[128]; /* high nibble: first weight, low nibble: second */
-    uint8_t c[128]; /* reserved, zero */
+    uint8_t b[128]; /* high nibble: first weight, low nibble: second, their xor: third */
+    int8_t a2[128]; /* of triple schemes, else zero */
 };
 
 /*@ requires rows <= Q35_MAX_ROWS;
@@ -116,7 +122,7 @@ Q35_FN uint32_t q35_pad_cols(uint32_t cols)
     return (cols + (Q35_COL_ALIGN - 1)) / Q35_COL_ALIGN * Q35_COL_ALIGN;
 }
 
-/* Columns that one tile covers: 128 for pair schemes, 64 for single ones. */
+/* Columns that one tile covers: 64, 128 or 192. */
 /*@ assigns \nothing;
     ensures \result == 64 * (scheme / 256 % 256); */
 Q35_FN uint32_t q35_tile_cols(uint32_t scheme)
@@ -124,13 +130,28 @@ Q35_FN uint32_t q35_tile_cols(uint32_t scheme)
     return Q35_TILE_CODES * Q35_SCHEME_WEIGHTS(scheme);
 }
 
-/* Tiles along K. */
-/*@ requires cols <= Q35_MAX_COLS && 1 <= scheme / 256 % 256 <= 2;
+/* Tiles along K. The same for cols and the padded cols. */
+/*@ requires cols <= Q35_MAX_COLS && 1 <= scheme / 256 % 256 <= 3;
     assigns \nothing;
-    ensures 64 * \result <= cols + 127; */
+    ensures 64 * \result <= cols + 127;
+    ensures cols <= 64 * (scheme / 256 % 256) * \result; */
 Q35_FN uint32_t q35_tiles_per_row(uint32_t scheme, uint32_t cols)
 {
-    return q35_pad_cols(cols) / q35_tile_cols(scheme);
+    uint32_t width = q35_tile_cols(scheme);
+    return (q35_pad_cols(cols) + (width - 1)) / width;
+}
+
+/* Columns of tile k (counted along K) that lie inside the padded K: all but for the last tile of a
+ * triple row, which may have 64 or 128 of its 192. */
+/*@ requires cols_padded <= Q35_MAX_COLS && 1 <= scheme / 256 % 256 <= 3;
+    requires 0 <= k * (64 * (scheme / 256 % 256)) <= cols_padded;
+    assigns \nothing;
+    ensures \result <= 64 * (scheme / 256 % 256);
+    ensures k * (64 * (scheme / 256 % 256)) + \result <= cols_padded; */
+Q35_FN uint32_t q35_tile_used(uint32_t scheme, uint32_t cols_padded, uint32_t k)
+{
+    uint32_t width = q35_tile_cols(scheme), left = cols_padded - k * width;
+    return left < width ? left : width;
 }
 
 /* Offset of the scales in a blob is Q35_BLOB_TABLES; this is the offset of the first tile. */
@@ -143,7 +164,7 @@ Q35_FN uint64_t q35_codes_offset(uint32_t rows)
 }
 
 /* Bytes of a whole blob. rows <= Q35_MAX_ROWS and cols <= Q35_MAX_COLS cannot overflow. */
-/*@ requires rows <= Q35_MAX_ROWS && cols <= Q35_MAX_COLS && 1 <= scheme / 256 % 256 <= 2;
+/*@ requires rows <= Q35_MAX_ROWS && cols <= Q35_MAX_COLS && 1 <= scheme / 256 % 256 <= 3;
     assigns \nothing;
     ensures \result >= Q35_BLOB_TABLES + 4 * rows + Q35_BLOB_TAIL; */
 Q35_FN uint64_t q35_blob_bytes(uint32_t scheme, uint32_t rows, uint32_t cols)
@@ -202,26 +223,42 @@ Q35_FN uint32_t q35_code_before(uint32_t scheme, const uint8_t *tile, uint32_t r
     return q35_code_get(tile + Q35_ROW_BYTES * row, col);
 }
 
-/* Decodes row r (0..15) of a tile. w: int8[64 * weights per code], columns ascending. */
-/*@ requires r < Q35_TILE_ROWS && 1 <= scheme / 256 % 256 <= 2 && \valid_read(t);
+/* What a byte of B adds to the third weight, in units of Q35_B_STEP. */
+/*@ logic integer q35_third(integer b) = (b / 16 ^ b) % 16; */
+/*@ requires b < 256;
+    assigns \nothing;
+    ensures \result == q35_third(b) && \result < 16; */
+Q35_FN uint32_t q35_b_third(uint32_t b)
+{
+    return (b / 16u ^ b) % 16u;
+}
+
+/* Decodes row r (0..15) of a tile. w: int8[64 * weights per code], columns ascending; what lies
+ * beyond q35_tile_used is to be dropped. */
+/*@ requires r < Q35_TILE_ROWS && 1 <= scheme / 256 % 256 <= 3 && \valid_read(t);
     requires \valid_read(tile + (0 .. Q35_TILE_BYTES - 1));
     requires \valid(w + (0 .. 64 * (scheme / 256 % 256) - 1));
-    requires \separated(w + (0 .. 127), tile + (0 .. Q35_TILE_BYTES - 1), t);
+    requires \separated(w + (0 .. 191), tile + (0 .. Q35_TILE_BYTES - 1), t);
     requires \forall integer c, h; 0 <= c < 128 && 0 <= h < 128 ==>
       -Q35_W_MAX <= t->a0[c] + 8 * (t->b[h] / 16) <= Q35_W_MAX &&
       -Q35_W_MAX <= t->a1[c] + 8 * (t->b[h] % 16) <= Q35_W_MAX;
+    requires scheme / 256 % 256 == 3 ==>
+      \forall integer c, h; 0 <= c < 128 && 0 <= h < 128 ==>
+        -Q35_W_MAX <= t->a2[c] + 8 * q35_third(t->b[h]) <= Q35_W_MAX;
     assigns w[0 .. 64 * (scheme / 256 % 256) - 1];
     ensures \forall integer k; 0 <= k < 64 * (scheme / 256 % 256) ==>
       -Q35_W_MAX <= w[k] <= Q35_W_MAX; */
 Q35_FN void q35_decode_row(uint32_t scheme, const struct q35_tables *t, const uint8_t *tile,
                            uint32_t r, int8_t *w)
 {
-    uint32_t pair = Q35_SCHEME_WEIGHTS(scheme) == 2u;
+    uint32_t weights = Q35_SCHEME_WEIGHTS(scheme);
     uint32_t j;
     /*@ loop invariant 0 <= j <= Q35_TILE_CODES;
         loop invariant \forall integer k; 0 <= k < j ==> -Q35_W_MAX <= w[k] <= Q35_W_MAX;
-        loop invariant pair ==>
+        loop invariant weights >= 2 ==>
           \forall integer k; 64 <= k < j + 64 ==> -Q35_W_MAX <= w[k] <= Q35_W_MAX;
+        loop invariant weights == 3 ==>
+          \forall integer k; 128 <= k < j + 128 ==> -Q35_W_MAX <= w[k] <= Q35_W_MAX;
         loop assigns j, w[0 .. 64 * (scheme / 256 % 256) - 1];
         loop variant Q35_TILE_CODES - j; */
     for (j = 0; j < Q35_TILE_CODES; j++) {
@@ -232,8 +269,10 @@ Q35_FN void q35_decode_row(uint32_t scheme, const struct q35_tables *t, const ui
         b = t->b[h];
         //@ assert -Q35_W_MAX <= t->a0[c] + 8 * (b / 16) <= Q35_W_MAX;
         w[j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b / 16u));
-        if (pair)
+        if (weights >= 2u)
             w[j + 64u] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b % 16u));
+        if (weights >= 3u)
+            w[j + 128u] = (int8_t)(t->a2[c] + Q35_B_STEP * (int)q35_b_third(b));
     }
 }
 

@@ -78,7 +78,7 @@ static uint64_t walk_model(const struct q35_model *m)
 {
     uint32_t i, t;
     uint64_t sum = q35_model_bytes(m) + q35_model_bytes_per_token(m);
-    int8_t w[128];
+    int8_t w[Q35_MAX_TILE_COLS];
     for (i = 0; i < q35_model_layer_count(m); i++)
         for (t = 0; t < q35_model_layers(m)[i].tensor_count; t++) {
             const struct q35_tensor_desc *d = &q35_model_layers(m)[i].tensors[t];

@@ -363,7 +363,7 @@ static void print_tables(const struct q35_shipped_tables *s, const char *name)
     print_bytes("a0", s->tables.a0, true);
     print_bytes("a1", s->tables.a1, true);
     print_bytes("b", s->tables.b, false);
-    print_bytes("c", s->tables.c, false);
+    print_bytes("a2", s->tables.a2, true);
     printf("     }},\n");
 }
 

@@ -43,8 +43,8 @@ static void rows_pack_and_unpack(void **state)
 /* Decoding against the formula, written independently with explicit neighbours. */
 static void decode_follows_the_formula(void **state)
 {
-    static const uint32_t schemes[] = {Q35_SCHEME_ALT43, Q35_SCHEME_VQ2, Q35_SCHEME_TRELLIS,
-                                       Q35_SCHEME_TRELLIS2, Q35_SCHEME_SINGLE};
+    static const uint32_t schemes[] = {Q35_SCHEME_ALT43,    Q35_SCHEME_VQ2,    Q35_SCHEME_TRELLIS,
+                                       Q35_SCHEME_TRELLIS2, Q35_SCHEME_SINGLE, Q35_SCHEME_TRIPLE};
     struct test_rng rng = {2};
     struct q35_tables t;
     uint8_t code[16][64], tile[896];
@@ -54,7 +54,7 @@ static void decode_follows_the_formula(void **state)
         t.a0[j] = (int8_t)(test_rng_u64(&rng) % 128 - 127);
         t.a1[j] = (int8_t)(test_rng_u64(&rng) % 128 - 127);
         t.b[j] = (uint8_t)(test_rng_u64(&rng) & 0x77);
-        t.c[j] = (uint8_t)(test_rng_u64(&rng) & 0x77);
+        t.a2[j] = (int8_t)(test_rng_u64(&rng) % 128 - 127);
     }
     memset(tile, 0, sizeof(tile));
     for (r = 0; r < 16; r++)
@@ -62,22 +62,24 @@ static void decode_follows_the_formula(void **state)
             code[r][j] = (uint8_t)(test_rng_u64(&rng) & 127);
             q35_code_put(tile + 56 * r, j, code[r][j]);
         }
-    for (s = 0; s < 5; s++)
+    for (s = 0; s < 6; s++)
         for (r = 0; r < 16; r++) {
-            int8_t w[128 + 1];
+            uint32_t weights = schemes[s] >> 8 & 255;
+            int8_t w[192 + 1];
             int up = r == 0 ? 15 : (int)r - 1, up2 = r < 2 ? (int)r + 14 : (int)r - 2;
             bool ring = schemes[s] == Q35_SCHEME_TRELLIS2;
-            w[128] = 99;
+            memset(w, 99, sizeof(w));
             q35_decode_row(schemes[s], &t, tile, r, w);
             for (j = 0; j < 64; j++) {
                 uint32_t left = j == 0 ? 63 : j - 1;
                 int p = code[up][ring && r < 1 ? left : j], pp = code[up2][r < 2 ? left : j];
                 int b = t.b[ring ? p ^ pp : p];
                 assert_int_equal(w[j], t.a0[code[r][j]] + 8 * (b / 16));
-                if (schemes[s] != Q35_SCHEME_SINGLE)
-                    assert_int_equal(w[64 + j], t.a1[code[r][j]] + 8 * (b % 16));
+                assert_int_equal(w[64 + j], weights > 1 ? t.a1[code[r][j]] + 8 * (b % 16) : 99);
+                assert_int_equal(w[128 + j],
+                                 weights > 2 ? t.a2[code[r][j]] + 8 * ((b / 16) ^ (b % 16)) : 99);
             }
-            assert_int_equal(w[128], 99);
+            assert_int_equal(w[192], 99);
         }
 }
 
@@ -97,6 +99,15 @@ static void sizes_and_padding(void **state)
     assert_true(q35_blob_bytes(Q35_SCHEME_SINGLE, 32000, 2048) ==
                 512 + 4 * 32000 + 32000ull * 2048 * 7 / 8 + 64);
     assert_int_equal(q35_codes_offset(17) % 64, 0);
+    /* A triple tile has 192 columns: the last of a row may stand out. */
+    assert_true(q35_blob_bytes(Q35_SCHEME_TRIPLE, 30, 4736) == 512 + 4 * 32 + 2 * 25 * 896 + 64);
+    assert_int_equal(q35_tiles_per_row(Q35_SCHEME_TRIPLE, 384), 2);
+    assert_int_equal(q35_tiles_per_row(Q35_SCHEME_TRIPLE, 385), 3);
+    assert_int_equal(q35_tile_used(Q35_SCHEME_TRIPLE, 384, 1), 192);
+    assert_int_equal(q35_tile_used(Q35_SCHEME_TRIPLE, 512, 2), 128);
+    assert_int_equal(q35_tile_used(Q35_SCHEME_TRIPLE, 256, 1), 64);
+    assert_int_equal(q35_tile_used(Q35_SCHEME_TRIPLE, 128, 0), 128);
+    assert_int_equal(q35_tile_used(Q35_SCHEME_SINGLE, 128, 1), 64);
 }
 
 static void hash_is_order_free_and_sensitive(void **state)

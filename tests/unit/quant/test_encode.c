@@ -142,7 +142,7 @@ static void products_with_rotated_activations(void **state)
         const uint8_t *tile = blob + q35_codes_offset(rows) + (r / 16) * (padded / 64) * 896;
         double y = 0, want = 0;
         for (c = 0; c < padded / 64; c++) {
-            int8_t q[128];
+            int8_t q[Q35_MAX_TILE_COLS];
             uint32_t i;
             q35_decode_row(p.scheme, (const struct q35_tables *)blob, tile + c * 896, r % 16, q);
             for (i = 0; i < 64; i++)

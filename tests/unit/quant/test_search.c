@@ -35,7 +35,7 @@ static void random_tables(struct q35_tables *t)
         t->a0[i] = (int8_t)(test_rng_u64(&rng) & 255);
         t->a1[i] = (int8_t)(test_rng_u64(&rng) & 255);
         t->b[i] = (uint8_t)test_rng_u64(&rng);
-        t->c[i] = 0;
+        t->a2[i] = 0;
     }
 }
 
