@@ -25,7 +25,8 @@
  *     rotate (up: silu(gate) * up), [quantize]; matmul of DOWN with add = 1
  * rope_table comes once per run and set of frequencies. EMBED is embed; HEAD is rotate (rows = the
  * tokens that want logits, norm = OUT_NORM), [quantize], matmul, and argmax for greedy tokens.
- * [quantize] is left out when rotate has done it: q35_cu_rotate_set says so. */
+ * [quantize] is left out when rotate has done it: q35_cu_rotate_set says so. For many tokens a
+ * matmul may be replaced by decode, a library's product of int8 matrices, rescale. */
 
 #include "q35/backend.h"
 
@@ -47,6 +48,8 @@
     X(matmul_many64, q35_cu_matmul)                                                                \
     X(matmul_many128, q35_cu_matmul)                                                               \
     X(matmul_many256, q35_cu_matmul)                                                               \
+    X(decode, q35_cu_decode)                                                                       \
+    X(rescale, q35_cu_rescale)                                                                     \
     X(rope_table, q35_cu_rope_table)                                                               \
     X(rope_store, q35_cu_rope_store)                                                               \
     X(attn, q35_cu_attn)                                                                           \
@@ -148,6 +151,32 @@ struct q35_cu_matmul {
     uint32_t cols_padded;
     uint32_t reserved;
     struct q35_cu_matrix mats[4];
+};
+
+/* Weights as bytes, for a matrix product by a library: rows of cols_padded, in the order in which
+ * q35_cu_rotate has the input. */
+struct q35_cu_decode {
+    const uint8_t *codes; /* repacked tiles of the first row block */
+    const struct q35_tables *tables;
+    int8_t *out; /* [16 * blocks][cols_padded], 16-byte aligned */
+    uint32_t scheme;
+    uint32_t blocks; /* row blocks */
+    uint32_t cols_padded;
+    uint32_t tiles; /* along K; by q35_cu_decode_set */
+};
+
+/* The library's sums -> results, as in a product by matmul_*. */
+struct q35_cu_rescale {
+    const int32_t *sums;       /* [n_tokens][stride] */
+    const float *token_scales; /* [n_tokens] */
+    const float *scales;       /* [rows] */
+    const float *bias;         /* [rows] or NULL */
+    float *y;                  /* [n_tokens][y_stride] */
+    uint64_t y_stride;         /* floats */
+    uint32_t n_tokens;         /* up to 65,535 */
+    uint32_t rows;
+    uint32_t stride;
+    uint32_t add;
 };
 
 /* cos_sin[t][rope_dim]: cosines, then sines, of tokens[t].position. */

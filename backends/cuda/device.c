@@ -115,6 +115,7 @@ static void context_fini(struct q35_device *dev)
     if (dev->stream)
         (void)cu->StreamSynchronize(dev->stream);
     cuda_graphs_destroy(dev);
+    cuda_gemm_fini(dev);
     cuda_staging_fini(dev);
     for (i = 0; i < CUDA_SLOTS; i++) {
         struct cuda_slot *s = &dev->time.slots[i];
@@ -168,6 +169,8 @@ static enum q35_status context_init(struct q35_device *dev, struct q35_error *er
         st = cuda_kernels_create(dev, err);
     if (!st)
         st = cuda_check(dev, cu->StreamSynchronize(dev->stream), "a first synchronisation", err);
+    if (!st)
+        cuda_gemm_init(dev);
     (void)cu->CtxPopCurrent(&current); /* CtxCreate had pushed it */
     return st;
 }
@@ -188,8 +191,8 @@ static void read_attributes(struct q35_device *dev)
     dev->limits.shared_per_block = (uint32_t)shared;
 }
 
-enum q35_status cuda_device_open(const struct cu *cu, cu_device ordinal, bool graphs,
-                                 struct q35_device **out, struct q35_error *err)
+enum q35_status cuda_device_open(const struct cuda_config *config, struct q35_device **out,
+                                 struct q35_error *err)
 {
     struct q35_device *dev = calloc(1, sizeof(*dev));
     enum q35_status st;
@@ -197,10 +200,12 @@ enum q35_status cuda_device_open(const struct cu *cu, cu_device ordinal, bool gr
     if (!dev)
         return q35_soft_fail(err, Q35_E_NOMEM, "no memory for a device");
     dev->objects.prev = dev->objects.next = &dev->objects;
-    dev->cu = cu;
-    dev->ordinal = ordinal;
-    dev->use_graphs = graphs;
+    dev->host = config->host;
+    dev->cu = config->cu;
+    dev->ordinal = config->ordinal;
+    dev->use_graphs = config->graphs;
     read_attributes(dev);
+    cuda_gemm_open(dev, config);
     st = cuda_timeline_init(&dev->time, err);
     if (!st)
         st = context_init(dev, err);

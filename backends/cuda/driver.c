@@ -78,26 +78,28 @@ enum q35_status cu_fail(const struct cu *cu, struct q35_error *err, cu_result co
     return st;
 }
 
+enum q35_status cu_symbols(void *lib, const char *path, const struct cu_symbol *wanted, size_t n,
+                           void *table, struct q35_error *err)
+{
+    size_t i;
+    for (i = 0; i < n; i++) {
+        void *symbol = dlsym(lib, wanted[i].name);
+        if (!symbol)
+            return q35_soft_fail(err, Q35_E_VERSION, "%s has no %s: too old", path, wanted[i].name);
+        memcpy((char *)table + wanted[i].at, &symbol, sizeof(symbol));
+    }
+    return Q35_OK;
+}
+
 static enum q35_status find_functions(struct loaded *l, struct q35_error *err)
 {
-    static const struct {
-        const char *name;
-        size_t at;
-    } wanted[] = {
+    static const struct cu_symbol wanted[] = {
 #define CU_WANTED(member, name, params) {#name, offsetof(struct cu, member)},
         CU_FUNCTIONS(CU_WANTED)
 #undef CU_WANTED
     };
-    size_t i;
-    for (i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
-        void *symbol = dlsym(l->lib, wanted[i].name);
-        if (!symbol)
-            return q35_soft_fail(err, Q35_E_VERSION, "%s has no %s: too old a driver", l->cu.path,
-                                 wanted[i].name);
-        memcpy((char *)&l->cu + wanted[i].at, &symbol, sizeof(symbol));
-    }
     l->cu.emulated = dlsym(l->lib, CU_EMULATED) != NULL;
-    return Q35_OK;
+    return cu_symbols(l->lib, l->cu.path, wanted, sizeof(wanted) / sizeof(*wanted), &l->cu, err);
 }
 
 static enum q35_status start(struct loaded *l, struct q35_error *err)

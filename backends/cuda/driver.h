@@ -113,6 +113,7 @@ enum {
     X(EventRecord, cuEventRecord, (cu_event e, cu_stream s))                                       \
     X(EventQuery, cuEventQuery, (cu_event e))                                                      \
     X(EventSynchronize, cuEventSynchronize, (cu_event e))                                          \
+    X(EventElapsedTime, cuEventElapsedTime, (float *ms, cu_event from, cu_event to))               \
     X(ModuleLoadData, cuModuleLoadData, (cu_module * out, const void *image))                      \
     X(ModuleUnload, cuModuleUnload, (cu_module m))                                                 \
     X(ModuleGetFunction, cuModuleGetFunction, (cu_func * out, cu_module m, const char *name))      \
@@ -139,6 +140,15 @@ struct cu {
 
 /* A stand-in for the driver that runs kernels by name says so with this symbol (tests/cuda). */
 #define CU_EMULATED "q35_emulated_driver"
+
+/* An entry point by its exported name, and where in a table of functions it belongs. */
+struct cu_symbol {
+    const char *name;
+    size_t at;
+};
+/* Fills the table with all of them; VERSION if the library at `path` lacks one. */
+enum q35_status cu_symbols(void *lib, const char *path, const struct cu_symbol *wanted, size_t n,
+                           void *table, struct q35_error *err);
 
 /* Opens the driver at `path` (a bare name is searched where the system searches, otherwise an
  * absolute path) and initialises it, once for each path. *out: valid for the rest of the process,

@@ -27,16 +27,27 @@ static uint64_t row_blocks(const struct q35_tensor_desc *t)
     return q35_pad_rows(t->rows) / Q35_TILE_ROWS;
 }
 
+static void matrix_add(struct cuda_dims *dims, const struct q35_tensor_desc *t)
+{
+    widen(&dims->rows, q35_pad_rows(t->rows));
+    widen(&dims->weights, (uint64_t)q35_pad_rows(t->rows) * q35_pad_cols(t->cols));
+}
+
 void cuda_dims_add(struct cuda_dims *dims, const struct q35_layer *l,
                    const struct q35_tensor_desc *tensors)
 {
+    uint32_t role;
     soft_dims_add(&dims->w, l, tensors);
     if (l->kind == Q35_LAYER_HEAD) {
         widen(&dims->vocab, l->vocab);
         widen(&dims->blocks, row_blocks(&tensors[Q35_ROLE_HEAD]));
+        matrix_add(dims, &tensors[Q35_ROLE_HEAD]);
     }
     if (l->kind != Q35_LAYER_DECODER)
         return;
+    for (role = 0; role < Q35_ROLE_COUNT; role++)
+        if (tensors[role].bytes && tensors[role].type == Q35_TENSOR_PACKED)
+            matrix_add(dims, &tensors[role]);
     widen(&dims->blocks, row_blocks(&tensors[Q35_ROLE_Q]) + row_blocks(&tensors[Q35_ROLE_K]) +
                              row_blocks(&tensors[Q35_ROLE_V]));
     widen(&dims->blocks, row_blocks(&tensors[Q35_ROLE_GATE]) + row_blocks(&tensors[Q35_ROLE_UP]));
@@ -85,18 +96,19 @@ static uint64_t sums_bytes(const struct cuda_dims *dims)
     return 4 * q35_cu_matmul_sums(dims->blocks);
 }
 
-uint64_t cuda_scratch_bytes(const struct cuda_dims *dims, uint32_t n_tokens, uint64_t max_pages)
+uint64_t cuda_scratch_bytes(const struct q35_device *dev, const struct cuda_dims *dims,
+                            uint32_t n_tokens, uint64_t max_pages)
 {
     struct cuda_scratch s;
-    uint64_t parts, row;
+    uint64_t parts, row, gemm = cuda_gemm_bytes(dev, dims, rounded_up(n_tokens));
     if (__builtin_mul_overflow(4 * dims->head_parts * rounded_up(n_tokens), rounded_up(max_pages),
                                &parts) ||
         parts > CUDA_PARTS_BYTES)
         parts = CUDA_PARTS_BYTES;
     row = sizeof(struct q35_token) + sizeof(struct q35_cu_piece) + 4 + 4 * rounded_up(max_pages);
     return cuda_rounded(carve(&s, dims, rounded_up(n_tokens), 0)) + cuda_rounded(sums_bytes(dims)) +
-           (parts ? cuda_rounded(parts) : 0) + cuda_rounded(2 * n_tokens * row + 8192) +
-           SMALL_CHUNK;
+           (parts ? cuda_rounded(parts) : 0) + (gemm ? cuda_rounded(gemm) : 0) +
+           cuda_rounded(2 * n_tokens * row + 8192) + SMALL_CHUNK;
 }
 
 enum q35_status cuda_scratch_carve(struct cuda_batch *b, const struct cuda_dims *dims,
@@ -104,6 +116,7 @@ enum q35_status cuda_scratch_carve(struct cuda_batch *b, const struct cuda_dims 
 {
     struct q35_device *dev = b->dev;
     uint64_t n = rounded_up(b->n_tokens), sums = sums_bytes(dims), parts;
+    uint64_t gemm = cuda_gemm_bytes(dev, dims, n);
     TRY(cuda_block_reserve(dev, &dev->scratch, carve(&b->s, dims, n, 0), "allocating scratch",
                            err));
     if (sums > dev->sums.bytes) {
@@ -111,6 +124,8 @@ enum q35_status cuda_scratch_carve(struct cuda_batch *b, const struct cuda_dims 
         TRY(cuda_check(dev, dev->cu->MemsetD8Async(dev->sums.at, 0, sums, dev->stream),
                        "clearing sums", err));
     }
+    if (gemm)
+        TRY(cuda_block_reserve(dev, &dev->gemm.room, gemm, "allocating room for cuBLASLt", err));
     if (b->max_pages > 1 &&
         !__builtin_mul_overflow(4 * dims->head_parts * n, rounded_up(b->max_pages), &parts) &&
         parts <= CUDA_PARTS_BYTES)
@@ -212,7 +227,7 @@ static enum q35_status linear(struct cuda_batch *b, const struct cuda_layer *l,
             matrix_set(&a.mats[i], l, &to[first + i]);
         a.n_mats = i;
         launch = q35_cu_matmul_set(&a, &b->dev->limits);
-        TRY(cuda_launch(b->dev, &launch, &a, sizeof(a), err));
+        TRY(cuda_product(b, &a, &launch, err));
     }
     return Q35_OK;
 }

@@ -3,7 +3,8 @@
 
 /* Decoding steps as graphs. Kernels read tokens, positions and page tables from memory and their
  * launches depend on the key below alone, so a step that was captured once is replayed as it is.
- * A shape is captured the second time it is seen: the first may never come back. */
+ * A shape is captured the second time it is seen: the first may never come back. While it is being
+ * measured how its products are best computed it is not captured. */
 
 #include "impl.h"
 
@@ -115,9 +116,14 @@ enum q35_status cuda_graph_run(struct cuda_batch *b, struct q35_error *err)
     struct cuda_graph_entry *e = find(dev, &key, &fresh);
     enum q35_status st = Q35_OK;
     e->stamp = ++dev->graph_clock;
-    if (!e->exec && !fresh)
+    if (!e->exec && !fresh && !e->measuring)
         st = capture(b, &e->exec, err);
     if (st)
         return st;
-    return e->exec ? replay(b, e->exec, err) : all_layers(b, err);
+    if (e->exec)
+        return replay(b, e->exec, err);
+    dev->gemm.measured = false;
+    st = all_layers(b, err);
+    e->measuring = dev->gemm.measured;
+    return st;
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "args.h"
+#include "blas.h"
 #include "driver.h"
 #include "q35/arith.h"
 #include "soft.h"
@@ -30,6 +31,7 @@
 #define CUDA_SLOTS 4u
 #define CUDA_STAGES 4u
 #define CUDA_GRAPHS 64u
+#define CUDA_SHAPES 64u
 #define CUDA_STAGE_BYTES ((uint64_t)4 << 20)
 #define CUDA_CANCEL_LAYERS 4u  /* of a large batch, between looks at the cancel mark */
 #define CUDA_CANCEL_TOKENS 64u /* tokens of a large batch */
@@ -100,6 +102,43 @@ struct cuda_dims {
     uint64_t vocab;
     uint64_t blocks;     /* row blocks of one product */
     uint64_t head_parts; /* n_heads * (head_dim + 2) */
+    uint64_t rows;       /* padded, of one matrix */
+    uint64_t weights;    /* padded rows times padded columns of one matrix */
+};
+
+/* How products of more than Q35_CU_FEW tokens are computed: option `prefill`. */
+enum cuda_prefill { CUDA_PREFILL_AUTO, CUDA_PREFILL_KERNEL, CUDA_PREFILL_CUBLASLT };
+
+/* A product of the library: weights [rows][k] times inputs [n][k]. */
+struct cuda_gemm_shape {
+    uint32_t rows, n, k;
+    blas_layout w, x, y; /* NULL: a free entry */
+    struct blas_algo algo;
+    size_t workspace;
+};
+
+/* What was measured of products of one shape and about as many tokens. */
+struct cuda_trial {
+    uint32_t cols, tokens, rows[4], scheme[4]; /* tokens: rounded up to a power of two; the key */
+    uint32_t count;                            /* trials so far, by turns */
+    float ms[2];                               /* the better one by the kernel, by the library */
+};
+#define CUDA_TRIAL_KEY offsetof(struct cuda_trial, count)
+
+/* Products by cuBLASLt, an alternative to matmul_many. Same bits. */
+struct cuda_gemm {
+    const struct blas *lib; /* NULL: there is none */
+    enum cuda_prefill mode;
+    bool off;      /* it failed once */
+    bool measured; /* a trial took place; whoever wants to know clears it first */
+    blas_handle handle;
+    blas_matmul matmul;
+    blas_preference preference;
+    cu_event begin, end;
+    struct cuda_block room; /* workspace, decoded weights, sums */
+    struct cuda_gemm_shape shapes[CUDA_SHAPES];
+    struct cuda_trial trials[CUDA_SHAPES];
+    uint32_t next_shape, trial_count;
 };
 
 /* A captured run and what it was captured for. */
@@ -110,11 +149,13 @@ struct cuda_graph_key {
 struct cuda_graph_entry {
     struct cuda_graph_key key;
     cu_exec exec;   /* NULL: seen once, not captured yet */
+    bool measuring; /* products were measured when it was last seen */
     uint64_t stamp; /* of its last use; 0: free */
 };
 
 struct q35_device {
     struct cuda_object objects; /* list head */
+    const struct q35_host *host;
     const struct cu *cu;
     cu_device ordinal;
     cu_ctx ctx;
@@ -128,6 +169,7 @@ struct q35_device {
     cu_ctx reachable; /* another device's, whose memory this one may read and write */
     cu_event pace[2]; /* keeps a large batch from running ahead of its cancellation */
     struct cuda_staging staging;
+    struct cuda_gemm gemm;
     struct cuda_timeline time;
     struct cuda_block scratch; /* activations of a batch */
     struct cuda_block parts;   /* of attention */
@@ -220,8 +262,18 @@ enum q35_status cuda_object_check(const struct cuda_object *o, const char *what,
 void cuda_object_add(struct q35_device *dev, struct cuda_object *o,
                      void (*release)(struct cuda_object *o));
 void cuda_object_remove(struct cuda_object *o);
-enum q35_status cuda_device_open(const struct cu *cu, cu_device ordinal, bool graphs,
-                                 struct q35_device **out, struct q35_error *err);
+
+/* What `open` was asked for. */
+struct cuda_config {
+    const struct q35_host *host;
+    const struct cu *cu;
+    cu_device ordinal;
+    bool graphs;
+    enum cuda_prefill prefill;
+    const char *cublaslt; /* a library, or NULL: the newest there is */
+};
+enum q35_status cuda_device_open(const struct cuda_config *config, struct q35_device **out,
+                                 struct q35_error *err);
 void cuda_close(struct q35_device *dev);
 enum q35_status cuda_reset(struct q35_device *dev, struct q35_error *err);
 /* Grow to at least `bytes`; contents are lost, and the stream is drained first. */
@@ -326,6 +378,16 @@ bool cuda_has_kernels(void); /* the build had a CUDA compiler */
 enum q35_status cuda_launch(struct q35_device *dev, const struct q35_cu_launch *l, const void *args,
                             size_t bytes, struct q35_error *err);
 
+/* ---- gemm.c: with the context current ------------------------------------------------------- */
+
+/* Opens the library if it is wanted and there; says in the log if it is not. */
+void cuda_gemm_open(struct q35_device *dev, const struct cuda_config *config);
+/* What belongs to the context: made if the library is open, gone before the context. */
+void cuda_gemm_init(struct q35_device *dev);
+void cuda_gemm_fini(struct q35_device *dev);
+/* Bytes of gemm.room for batches of n tokens; 0 if the library is not used for them. */
+uint64_t cuda_gemm_bytes(const struct q35_device *dev, const struct cuda_dims *dims, uint64_t n);
+
 /* ---- exec.c --------------------------------------------------------------------------------- */
 
 /* Scratch for a batch, carved from dev->scratch: addresses of f32 unless said otherwise. */
@@ -363,7 +425,8 @@ struct cuda_batch {
 void cuda_dims_add(struct cuda_dims *dims, const struct q35_layer *l,
                    const struct q35_tensor_desc *tensors);
 /* Bytes of scratch, sums and parts for batches up to n_tokens over pages up to max_pages. */
-uint64_t cuda_scratch_bytes(const struct cuda_dims *dims, uint32_t n_tokens, uint64_t max_pages);
+uint64_t cuda_scratch_bytes(const struct q35_device *dev, const struct cuda_dims *dims,
+                            uint32_t n_tokens, uint64_t max_pages);
 enum q35_status cuda_scratch_carve(struct cuda_batch *b, const struct cuda_dims *dims,
                                    struct q35_error *err);
 enum q35_status cuda_exec_layer(struct cuda_batch *b, const struct cuda_layer *l,
@@ -371,6 +434,10 @@ enum q35_status cuda_exec_layer(struct cuda_batch *b, const struct cuda_layer *l
 /* Enqueues results: `bytes` of them, from there on, to where the run wants them. */
 enum q35_status cuda_copy_out(struct cuda_batch *b, cu_ptr from, uint64_t offset, uint64_t bytes,
                               struct q35_error *err);
+
+/* The product of a, whose launch as a kernel is `own`: by that kernel or by the library. */
+enum q35_status cuda_product(struct cuda_batch *b, const struct q35_cu_matmul *a,
+                             const struct q35_cu_launch *own, struct q35_error *err);
 
 /* ---- run.c, graph.c -------------------------------------------------------------------------- */
 

@@ -185,6 +185,21 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_matmul_set(struct q35_cu_matmul *a,
     return a->n_tokens <= Q35_CU_FEW ? q35_cu_few_set(a, lim) : q35_cu_many_set(a, lim);
 }
 
+Q35_CU_HOST struct q35_cu_launch q35_cu_decode_set(struct q35_cu_decode *a,
+                                                   const struct q35_cu_limits *lim)
+{
+    uint32_t most = lim->sm_count * 6u, grid;
+    a->tiles = a->cols_padded / q35_tile_cols(a->scheme);
+    grid = q35_cu_up((uint64_t)a->tiles * a->blocks, 8);
+    return q35_cu_launch_of(Q35_CU_decode, grid < most ? grid : most, 1, 1, 256,
+                            q35_cu_table_room(lim));
+}
+
+Q35_CU_HOST struct q35_cu_launch q35_cu_rescale_set(const struct q35_cu_rescale *a)
+{
+    return q35_cu_launch_of(Q35_CU_rescale, q35_cu_up(a->rows, 256), a->n_tokens, 1, 256, 0);
+}
+
 Q35_CU_HOST struct q35_cu_launch q35_cu_rope_table_set(const struct q35_cu_rope_table *a)
 {
     return q35_cu_launch_of(
@@ -280,6 +295,8 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
     case Q35_CU_matmul_many256:
         need = q35_cu_many_shared(256, lim);
         break;
+    case Q35_CU_decode:
+        return q35_cu_table_room(lim);
     case Q35_CU_rope_store:
         return 16u * Q35_CU_MAX_HEAD_DIM;
     case Q35_CU_attn:

@@ -11,6 +11,11 @@ static const struct q35_option_spec option_specs[] = {
     {"driver", "string", "NVIDIA's driver library: a name to search for or an absolute path",
      "libcuda.so.1"},
     {"graphs", "bool", "capture decoding steps once and replay them", "true"},
+    {"prefill", "string",
+     "products of more than 16 tokens: by the own kernel, by cublaslt, or auto: what is faster",
+     "auto"},
+    {"cublaslt", "string", "NVIDIA's cuBLASLt: a name to search for or an absolute path",
+     "the newest"},
 };
 
 /* Open devices, so that device_info need not create a context to ask for free memory. */
@@ -173,20 +178,38 @@ static enum q35_status read_bool(const struct q35_options *options, const char *
     return Q35_OK;
 }
 
+static enum q35_status read_prefill(const struct q35_options *options, struct cuda_config *config,
+                                    struct q35_error *err)
+{
+    const char *text = option(options, "prefill", "auto");
+    config->cublaslt = q35_soft_option(options, "cublaslt");
+    if (!strcmp(text, "auto"))
+        config->prefill = CUDA_PREFILL_AUTO;
+    else if (!strcmp(text, "kernel"))
+        config->prefill = CUDA_PREFILL_KERNEL;
+    else if (!strcmp(text, "cublaslt"))
+        config->prefill = CUDA_PREFILL_CUBLASLT;
+    else
+        return q35_soft_fail(err, Q35_E_CONFIG, "prefill = %s: not auto, kernel or cublaslt", text);
+    if (config->cublaslt && strchr(config->cublaslt, '/') && config->cublaslt[0] != '/')
+        return q35_soft_fail(err, Q35_E_CONFIG, "cublaslt = %s: not an absolute path",
+                             config->cublaslt);
+    return Q35_OK;
+}
+
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device **out, struct q35_error *err)
 {
-    const struct cu *cu;
-    cu_device ordinal = 0;
-    bool graphs = true;
+    struct cuda_config config = {.host = host, .graphs = true};
     enum q35_status st;
-    (void)host;
     *out = NULL;
-    st = find_device(options, index, &cu, &ordinal, err);
+    st = find_device(options, index, &config.cu, &config.ordinal, err);
     if (!st)
-        st = read_bool(options, "graphs", &graphs, err);
+        st = read_bool(options, "graphs", &config.graphs, err);
     if (!st)
-        st = cuda_device_open(cu, ordinal, graphs, out, err);
+        st = read_prefill(options, &config, err);
+    if (!st)
+        st = cuda_device_open(&config, out, err);
     if (st)
         return st;
     pthread_mutex_lock(&open_lock);

@@ -72,7 +72,7 @@ enum q35_status cuda_plan(struct q35_device *dev, const struct q35_plan_request 
                                  r->kv_tokens);
         own.kv_token_bytes = 2 * page_values / Q35_ATTN_BLOCK;
     }
-    own.scratch_bytes = cuda_scratch_bytes(&dims, r->max_batch, pages);
+    own.scratch_bytes = cuda_scratch_bytes(dev, &dims, r->max_batch, pages);
     if (size > sizeof(own))
         size = sizeof(own);
     own.size = result->size;

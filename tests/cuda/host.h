@@ -4,7 +4,8 @@
 #define Q35_TEST_CUDA_HOST_H
 
 /* cuda.so on the fake driver, with a small model and the oracle that says what must come out.
- * Environment: CUDA_SO and FAKE_CUDA, the two shared objects. */
+ * Environment: CUDA_SO and FAKE_CUDA, the two shared objects; FAKE_CUBLASLT, a third; PREFILL, the
+ * option of that name [kernel]. */
 
 #include "../unit/test.h"
 
@@ -18,10 +19,11 @@ static struct q35_plugin_entry entry;
 static int (*fake_set)(const char *key, long long value);
 static long long (*fake_get)(const char *key);
 
-static struct q35_kv_pair pairs[2] = {{"driver", NULL}, {"graphs", "true"}};
-static struct q35_options options = {sizeof(options), 2, pairs};
+static struct q35_kv_pair pairs[4] = {
+    {"driver", NULL}, {"graphs", "true"}, {"prefill", "kernel"}, {"cublaslt", "none"}};
+static struct q35_options options = {sizeof(options), 4, pairs};
 
-enum { SEQUENCES = 4, KV_TOKENS = 512, VOCAB = 100 };
+enum { SEQUENCES = 20, KV_TOKENS = 512, VOCAB = 100 };
 
 struct fixture {
     struct vfy_dev d;
@@ -108,6 +110,8 @@ static int host_load(void)
     memcpy(&fake_set, &symbol[0], sizeof(fake_set));
     memcpy(&fake_get, &symbol[1], sizeof(fake_get));
     pairs[0].value = driver;
+    pairs[2].value = getenv("PREFILL") ? getenv("PREFILL") : "kernel";
+    pairs[3].value = getenv("FAKE_CUBLASLT") ? getenv("FAKE_CUBLASLT") : "none";
     if (!fake_set || !fake_get || q35_plugin_load(&entry, so, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 1;

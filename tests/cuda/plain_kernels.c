@@ -122,6 +122,35 @@ static int run_matmul(const struct q35_cu_matmul *a)
 #define run_matmul_many128 run_matmul
 #define run_matmul_many256 run_matmul
 
+static int run_decode(const struct q35_cu_decode *a)
+{
+    uint32_t rows = a->blocks * Q35_TILE_ROWS, cols = q35_tile_cols(a->scheme), r, k, n;
+    int8_t w[3 * Q35_TILE_CODES];
+    for (r = 0; r < rows; r++)
+        for (k = 0; k < a->tiles; k++) {
+            uint64_t tile = (uint64_t)(r / Q35_TILE_ROWS) * a->tiles + k;
+            q35_decode_row(a->scheme, a->tables, a->codes + tile * Q35_TILE_BYTES,
+                           r % Q35_TILE_ROWS, w);
+            n = a->cols_padded - k * cols < cols ? a->cols_padded - k * cols : cols;
+            memcpy(a->out + (uint64_t)r * a->cols_padded + k * cols, w, n);
+        }
+    return 0;
+}
+
+static int run_rescale(const struct q35_cu_rescale *a)
+{
+    uint32_t t, i;
+    for (t = 0; t < a->n_tokens; t++)
+        for (i = 0; i < a->rows; i++) {
+            float *y = a->y + t * a->y_stride + i;
+            float v =
+                q35_rescale(a->sums[(uint64_t)t * a->stride + i], a->scales[i], a->token_scales[t]);
+            v = a->bias ? v + a->bias[i] : v;
+            *y = a->add ? *y + v : v;
+        }
+    return 0;
+}
+
 static int run_rope_table(const struct q35_cu_rope_table *a)
 {
     uint32_t t, i, half = a->rope_dim / 2;

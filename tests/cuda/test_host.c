@@ -252,16 +252,11 @@ static void fetched_before_overwritten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_nothing),
-        cmocka_unit_test(says_what_they_are),
-        cmocka_unit_test(wide_heads),
-        cmocka_unit_test(many_in_flight),
-        cmocka_unit_test(cancelled_in_advance),
-        cmocka_unit_test(more_logits_than_fit),
-        cmocka_unit_test(graphs_are_replayed),
-        cmocka_unit_test(logits_of_some),
-        cmocka_unit_test(through_two_gpus),
-        cmocka_unit_test(fetched_before_overwritten),
+        cmocka_unit_test(finds_nothing),        cmocka_unit_test(says_what_they_are),
+        cmocka_unit_test(wide_heads),           cmocka_unit_test(many_in_flight),
+        cmocka_unit_test(cancelled_in_advance), cmocka_unit_test(more_logits_than_fit),
+        cmocka_unit_test(graphs_are_replayed),  cmocka_unit_test(logits_of_some),
+        cmocka_unit_test(through_two_gpus),     cmocka_unit_test(fetched_before_overwritten),
     };
     int failed;
     if (host_load())

@@ -12,5 +12,8 @@
 #include "attn.cuh"
 #include "matmul_few.cuh"
 #include "matmul_many.cuh"
+
+#include "gemm.cuh" /* after matmul_many.cuh, whose decoder it uses */
+
 #include "misc.cuh"
 #include "rope.cuh"

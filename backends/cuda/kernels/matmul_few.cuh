@@ -113,15 +113,8 @@ template <int NB, int KIND, bool PAIR>
 FN void few_tile(shared_at table, const tile_words *w, const few_x x[NB], int32_t acc[NB][4],
                  int32_t accb[NB][4])
 {
-    uint32_t lo[4], hi[4], lo2[4], hi2[4], k;
-    tile_strips(w, lo, hi);
-#pragma unroll
-    for (k = 0; k < 4; k++) {
-        lo2[k] = lo[k];
-        hi2[k] = hi[k];
-    }
-    if (KIND == 2)
-        strips_ring(lo2, hi2);
+    uint32_t lo[4], hi[4], lo2[4], hi2[4];
+    tile_all_strips(w, KIND, lo, hi, lo2, hi2);
     if (PAIR) {
         few_step<NB, KIND, 0>(table, lo, hi, lo2, hi2, x, acc, accb);
         few_step<NB, KIND, 1>(table, lo, hi, lo2, hi2, x, acc, accb);
@@ -245,9 +238,7 @@ template <int NB>
 FN void few_kind(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, shared_at table,
                  const tile_words *w, uint32_t first, uint32_t end, uint32_t base, int32_t *sums)
 {
-    uint32_t kind = Q35_SCHEME_RING(m->scheme) && Q35_SCHEME_HAS_B(m->scheme)
-                        ? 2u
-                        : Q35_SCHEME_HAS_B(m->scheme);
+    uint32_t kind = kind_of(m->scheme);
     if (Q35_SCHEME_WEIGHTS(m->scheme) == 2u) {
         if (kind == 0)
             few_run<NB, 0, true>(a, m, table, w, first, end, base, sums);

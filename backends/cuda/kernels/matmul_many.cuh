@@ -54,12 +54,13 @@ FN void many_look_single(shared_at table, const uint32_t strip[4], const uint32_
     bw[1] = pack4(f, 0x0062u);
 }
 
-/* Step S of a tile: its fragment a0 .. a3. */
+/* Step S of a tile: 8 weights in a row of each of the lane's two rows, as strips have them. */
 template <int S, bool PAIR>
-FN void many_step(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
-                  const uint32_t lo2[4], const uint32_t hi2[4], uint32_t kind, uint8_t *out)
+FN void many_weights(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
+                     const uint32_t lo2[4], const uint32_t hi2[4], uint32_t kind, uint32_t alo[2],
+                     uint32_t ahi[2])
 {
-    uint32_t alo[2], ahi[2], blo[2] = {0, 0}, bhi[2] = {0, 0}, above = (lane_id() + 28u) & 31u;
+    uint32_t blo[2] = {0, 0}, bhi[2] = {0, 0}, above = (lane_id() + 28u) & 31u;
     if (PAIR) {
         many_look<S>(table, lo, lo2, kind, alo, blo);
         many_look<S>(table, hi, hi2, kind, ahi, bhi);
@@ -75,6 +76,15 @@ FN void many_step(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
         ahi[0] = add_bytes(ahi[0], blo[0]);
         ahi[1] = add_bytes(ahi[1], blo[1]);
     }
+}
+
+/* The same as the fragment a0 .. a3 of the matrix instruction. */
+template <int S, bool PAIR>
+FN void many_step(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
+                  const uint32_t lo2[4], const uint32_t hi2[4], uint32_t kind, uint8_t *out)
+{
+    uint32_t alo[2], ahi[2];
+    many_weights<S, PAIR>(table, lo, hi, lo2, hi2, kind, alo, ahi);
     *(uint4 *)(out + 512u * S + 16u * lane_id()) = make_uint4(alo[0], ahi[0], alo[1], ahi[1]);
 }
 
@@ -82,15 +92,8 @@ FN void many_step(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
 template <bool PAIR>
 FN void many_decode(shared_at table, const tile_words *w, uint32_t kind, uint8_t *out)
 {
-    uint32_t lo[4], hi[4], lo2[4], hi2[4], k;
-    tile_strips(w, lo, hi);
-#pragma unroll
-    for (k = 0; k < 4; k++) {
-        lo2[k] = lo[k];
-        hi2[k] = hi[k];
-    }
-    if (kind == 2u)
-        strips_ring(lo2, hi2);
+    uint32_t lo[4], hi[4], lo2[4], hi2[4];
+    tile_all_strips(w, kind, lo, hi, lo2, hi2);
     many_step<0, PAIR>(table, lo, hi, lo2, hi2, kind, out);
     many_step<1, PAIR>(table, lo, hi, lo2, hi2, kind, out);
     if (PAIR) {
@@ -183,7 +186,7 @@ FN void many_group(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m,
     shared_at look = shared_address(table) + 4u * lane_id();
     const uint32_t x_bytes = NT * 128u, w_bytes = 16384u;
     uint32_t warp = threadIdx.x >> 5, tiles = m->tiles, block = group * ROW_BLOCKS + warp, k;
-    uint32_t kind = !Q35_SCHEME_HAS_B(m->scheme) ? 0u : Q35_SCHEME_RING(m->scheme) ? 2u : 1u;
+    uint32_t kind = kind_of(m->scheme);
     uint32_t rows_at = (warp >> 2) * 4u, tokens_at = (warp & 3u) * (NT / 4);
     const uint8_t *codes;
     int32_t acc[4][NT / 32][4] = {};

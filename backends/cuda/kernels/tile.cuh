@@ -174,4 +174,25 @@ FN void strips_ring(uint32_t lo[4], uint32_t hi[4])
     }
 }
 
+/* How B is found: 0 there is none, 1 by the code above, 2 by the ring. */
+FN uint32_t kind_of(uint32_t scheme)
+{
+    return !Q35_SCHEME_HAS_B(scheme) ? 0u : Q35_SCHEME_RING(scheme) ? 2u : 1u;
+}
+
+/* The strips of a tile, and those by which B is looked up. kind: as kind_of says. */
+FN void tile_all_strips(const tile_words *w, uint32_t kind, uint32_t lo[4], uint32_t hi[4],
+                        uint32_t lo2[4], uint32_t hi2[4])
+{
+    uint32_t k;
+    tile_strips(w, lo, hi);
+#pragma unroll
+    for (k = 0; k < 4; k++) {
+        lo2[k] = lo[k];
+        hi2[k] = hi[k];
+    }
+    if (kind == 2u)
+        strips_ring(lo2, hi2);
+}
+
 #endif

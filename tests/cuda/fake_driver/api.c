@@ -12,8 +12,12 @@
 
 #include "emu.h"
 
-struct fake fake = {
-    .lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP, .devices = 2, .memory = 1ll << 30, .random = 1};
+struct fake fake = {.lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP,
+                    .devices = 2,
+                    .memory = 1ll << 30,
+                    .random = 1,
+                    .matmul_us = 1000,
+                    .gemm_us = 500};
 
 /* Tells cuda.so that no code is needed. */
 FAKE_API extern const int q35_emulated_driver;
@@ -66,11 +70,19 @@ static long long *setting(const char *key)
     static const struct {
         const char *key;
         long long *at;
-    } keys[] = {{"devices", &fake.devices},        {"memory", &fake.memory},
-                {"oom_at", &fake.oom_at},          {"launch_fail_at", &fake.launch_fail_at},
-                {"lost_at", &fake.lost_at},        {"dead_at", &fake.dead_at},
-                {"no_graphs", &fake.no_graphs},    {"graph_launches", &fake.graph_launches},
-                {"peer_copies", &fake.peer_copies}};
+    } keys[] = {{"devices", &fake.devices},
+                {"memory", &fake.memory},
+                {"oom_at", &fake.oom_at},
+                {"launch_fail_at", &fake.launch_fail_at},
+                {"lost_at", &fake.lost_at},
+                {"dead_at", &fake.dead_at},
+                {"no_graphs", &fake.no_graphs},
+                {"graph_launches", &fake.graph_launches},
+                {"peer_copies", &fake.peer_copies},
+                {"gemm_fail_at", &fake.gemm_fail_at},
+                {"gemms", &fake.gemms},
+                {"gemm_us", &fake.gemm_us},
+                {"matmul_us", &fake.matmul_us}};
     size_t i;
     for (i = 0; i < sizeof(keys) / sizeof(*keys); i++)
         if (!strcmp(keys[i].key, key))

@@ -20,8 +20,12 @@
  *     lost_at         the n-th kernel to run from now on takes its context with it
  *     dead_at         the same, and no context can be made on that GPU any more
  *     no_graphs       1: capturing is refused
+ *     gemm_fail_at    the n-th product by the fake cuBLASLt from now on is refused
  * Faults strike once; 0 calls one off. q35_fake_get tells what is left, and also counts
- * `graph_launches` and `peer_copies`. */
+ * `graph_launches`, `peer_copies` and `gemms`.
+ *
+ * Time passes by what runs, whatever the clock says: a kernel matmul_* takes `matmul_us`
+ * microseconds [1000], a product by cuBLASLt `gemm_us` [500], all else none. */
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -43,7 +47,10 @@ struct cu_ctx_object {
     uint64_t live; /* allocations, streams, events, modules, graphs */
 };
 
-enum fake_kind { OP_COPY, OP_SET, OP_KERNEL, OP_RECORD, OP_WAIT };
+enum fake_kind { OP_COPY, OP_SET, OP_KERNEL, OP_CALL, OP_RECORD, OP_WAIT };
+
+/* Work that is not a kernel of the plugin; 0 if it can be done. */
+typedef int (*fake_call)(const void *args);
 
 struct fake_op {
     struct fake_op *next;
@@ -55,6 +62,7 @@ struct fake_op {
     cu_event event;
     uint64_t event_count; /* OP_RECORD, OP_WAIT: which recording */
     cu_func func;
+    fake_call call;
     uint32_t grid[3], block[3];
     size_t shared;
     uint8_t args[FAKE_ARGS]; /* [bytes] of a kernel; in here, so that all are of one size */
@@ -72,6 +80,8 @@ struct cu_event_object {
     cu_ctx ctx;
     cu_stream stream; /* of the last recording */
     uint64_t recorded, reached;
+    long long us; /* when it was reached */
+    bool untimed;
 };
 
 struct cu_module_object {
@@ -99,6 +109,8 @@ struct fake {
     bool started;
     long long devices, memory, oom_at, launch_fail_at, lost_at, dead_at, no_graphs;
     long long graph_launches, peer_copies;
+    long long gemm_fail_at, gemms, gemm_us, matmul_us;
+    long long now_us;
     bool dead[FAKE_DEVICES];
     uint64_t used[FAKE_DEVICES];
     struct cu_ctx_object *contexts;
@@ -106,6 +118,13 @@ struct fake {
     uint64_t random;
 };
 extern struct fake fake;
+
+/* ---- for the fake cuBLASLt ------------------------------------------------------------------- */
+
+/* Enqueues a call with a copy of its arguments, up to FAKE_ARGS bytes. False: gemm_fail_at. */
+FAKE_API bool q35_fake_enqueue(cu_stream s, fake_call call, const void *args, size_t bytes);
+/* Ends the process unless the range is device memory. */
+FAKE_API void q35_fake_range(const void *at, size_t bytes, const char *what);
 
 /* Says what was done wrong and ends the process. */
 void fake_die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

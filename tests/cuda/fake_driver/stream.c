@@ -53,7 +53,7 @@ bool fake_in_use(cu_ctx ctx, const struct fake_memory *m)
     for (s = fake.streams; s; s = s->next)
         for (op = s->head; op; op = op->next) {
             const uint8_t *to = op->to, *from = op->from, *end = m->data + m->bytes;
-            if (op->kind == OP_KERNEL && !m->pinned && s->ctx == ctx)
+            if ((op->kind == OP_KERNEL || op->kind == OP_CALL) && !m->pinned && s->ctx == ctx)
                 return true;
             if ((op->kind == OP_COPY || op->kind == OP_SET) && to >= m->data && to < end)
                 return true;
@@ -73,11 +73,21 @@ static void run_kernel(cu_ctx ctx, struct fake_op *op)
         ctx->sticky = CU_ERROR_LAUNCH_FAILED;
         return;
     }
+    if (!strncmp(op->func->name, "q35_cu_matmul", 13))
+        fake.now_us += fake.matmul_us;
     emu_capability(ctx->device % 2 ? 75u : 90u);
     if (emu_launch(op->func->name, op->grid, op->block, op->shared, params)) {
         fprintf(stderr, "fake_driver: %s: %s\n", op->func->name, emu_error());
         ctx->sticky = CU_ERROR_ILLEGAL_ADDRESS;
     }
+}
+
+static void run_call(cu_ctx ctx, const struct fake_op *op)
+{
+    fake.now_us += fake.gemm_us;
+    fake.gemms++;
+    if (op->call(op->args))
+        ctx->sticky = CU_ERROR_ILLEGAL_ADDRESS;
 }
 
 /* One operation; the queue behind a wait stays until the event is reached. */
@@ -98,8 +108,12 @@ static void run_one(cu_stream s)
         memset(op->to, op->value, op->bytes);
     else if (op->kind == OP_KERNEL)
         run_kernel(s->ctx, op);
-    else if (op->kind == OP_RECORD && op->event)
+    else if (op->kind == OP_CALL)
+        run_call(s->ctx, op);
+    else if (op->kind == OP_RECORD && op->event) {
         op->event->reached = op->event_count;
+        op->event->us = fake.now_us;
+    }
     free(op);
 }
 
@@ -205,13 +219,13 @@ FAKE_API cu_result cuEventCreate(cu_event *out, unsigned flags)
 {
     struct cu_event_object *e;
     ENTER();
-    (void)flags;
     if (code)
         LEAVE(code);
     e = calloc(1, sizeof(*e));
     if (!e)
         LEAVE(CU_ERROR_OUT_OF_MEMORY);
     e->ctx = ctx;
+    e->untimed = flags & CU_EVENT_DISABLE_TIMING;
     ctx->live++;
     *out = e;
     LEAVE(CU_SUCCESS);
@@ -264,16 +278,18 @@ FAKE_API cu_result cuEventRecord(cu_event e, cu_stream s)
     LEAVE(code);
 }
 
-/* Asking makes time pass: some of the work gets done. */
+/* Asking makes time pass: some of the work before the event gets done. */
 FAKE_API cu_result cuEventQuery(cu_event e);
 FAKE_API cu_result cuEventQuery(cu_event e)
 {
+    uint64_t n;
     ENTER();
     if (code)
         LEAVE(code);
     if (e->reached < e->recorded) {
         fake.random = fake.random * 6364136223846793005u + 1442695040888963407u;
-        code = fake_run(e->stream, 1 + (fake.random >> 58));
+        for (n = 1 + (fake.random >> 58); n && !code && e->reached < e->recorded; n--)
+            code = fake_run(e->stream, 1);
     }
     LEAVE(code ? code : e->reached < e->recorded ? CU_ERROR_NOT_READY : CU_SUCCESS);
 }
@@ -283,6 +299,20 @@ FAKE_API cu_result cuEventSynchronize(cu_event e)
 {
     ENTER();
     LEAVE(code ? code : fake_run_to(e));
+}
+
+FAKE_API cu_result cuEventElapsedTime(float *ms, cu_event from, cu_event to);
+FAKE_API cu_result cuEventElapsedTime(float *ms, cu_event from, cu_event to)
+{
+    ENTER();
+    if (code)
+        LEAVE(code);
+    if (from->untimed || to->untimed)
+        fake_die("asked for the time of an event without");
+    if (!from->recorded || from->reached < from->recorded || to->reached < to->recorded)
+        LEAVE(CU_ERROR_NOT_READY);
+    *ms = (float)(to->us - from->us) / 1000.0f;
+    LEAVE(CU_SUCCESS);
 }
 
 FAKE_API cu_result cuStreamWaitEvent(cu_stream s, cu_event e, unsigned flags);
@@ -358,6 +388,29 @@ FAKE_API cu_result cuMemsetD8Async(cu_ptr at, unsigned char value, size_t n, cu_
         LEAVE(code);
     fake_check_range((void *)(uintptr_t)at, n, false, ctx, "filling memory");
     LEAVE(fake_enqueue(s, &op));
+}
+
+/* ---- for the fake cuBLASLt ------------------------------------------------------------------ */
+
+bool q35_fake_enqueue(cu_stream s, fake_call call, const void *args, size_t bytes)
+{
+    struct fake_op op = {.kind = OP_CALL, .call = call, .bytes = bytes};
+    bool done = false;
+    if (bytes > FAKE_ARGS)
+        fake_die("arguments of %zu bytes", bytes);
+    memcpy(op.args, args, bytes);
+    pthread_mutex_lock(&fake.lock);
+    if (!fake_strikes(&fake.gemm_fail_at))
+        done = !fake_enqueue(s, &op);
+    pthread_mutex_unlock(&fake.lock);
+    return done;
+}
+
+void q35_fake_range(const void *at, size_t bytes, const char *what)
+{
+    pthread_mutex_lock(&fake.lock);
+    fake_check_range(at, bytes, false, NULL, what);
+    pthread_mutex_unlock(&fake.lock);
 }
 
 /* ---- graphs --------------------------------------------------------------------------------- */

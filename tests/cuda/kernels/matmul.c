@@ -33,8 +33,45 @@ static void test_repack(void)
 
 struct product {
     uint32_t n_tokens, n_mats, cols, rows[4], scheme[4];
-    bool bias, add;
+    bool bias, add, library;
 };
+
+/* The product of a.mats[i] as with a library: decode, sums, rescale. */
+static void run_library(const struct q35_cu_matmul *a, uint32_t i, const struct q35_cu_limits *lim)
+{
+    const struct q35_cu_matrix *m = &a->mats[i];
+    uint32_t padded = q35_pad_rows(m->rows), stride = padded + 4, t, r, k;
+    int8_t *w = kit_alloc((uint64_t)padded * a->cols_padded, 0);
+    int32_t *sums = kit_alloc((uint64_t)a->n_tokens * stride * 4, 0);
+    struct q35_cu_decode d = {.codes = m->codes,
+                              .tables = m->tables,
+                              .out = w,
+                              .scheme = m->scheme,
+                              .blocks = padded / 16u,
+                              .cols_padded = a->cols_padded};
+    struct q35_cu_rescale s = {.sums = sums,
+                               .token_scales = a->token_scales,
+                               .scales = m->scales,
+                               .bias = m->bias,
+                               .y = m->y,
+                               .y_stride = m->y_stride,
+                               .n_tokens = a->n_tokens,
+                               .rows = m->rows,
+                               .stride = stride,
+                               .add = m->add};
+    check_launch(q35_cu_decode_set(&d, lim), &d, lim);
+    for (t = 0; t < a->n_tokens; t++)
+        for (r = 0; r < padded; r++) {
+            const int8_t *x = a->q + (uint64_t)t * a->cols_padded;
+            int32_t sum = 0;
+            for (k = 0; k < a->cols_padded; k++)
+                sum += w[(uint64_t)r * a->cols_padded + k] * x[k];
+            sums[(uint64_t)t * stride + r] = sum;
+        }
+    check_launch(q35_cu_rescale_set(&s), &s, lim);
+    kit_free(w);
+    kit_free(sums);
+}
 
 static void run_device(const struct product *p, struct check_matrix *m, int8_t *q,
                        const float *token_scales, float *const *y, const uint64_t *stride,
@@ -66,7 +103,10 @@ static void run_device(const struct product *p, struct check_matrix *m, int8_t *
     memset(a.sums, 0, words * sizeof *a.sums);
     check_order(q, (uint64_t)p->n_tokens * a.cols_padded, pair);
     l = q35_cu_matmul_set(&a, lim);
-    check_launch(l, &a, lim);
+    for (i = 0; i < p->n_mats && p->library; i++)
+        run_library(&a, i, lim);
+    if (!p->library)
+        check_launch(l, &a, lim);
     check_unorder(q, (uint64_t)p->n_tokens * a.cols_padded, pair);
     for (k = 0; k < words; k++)
         if (a.sums[k]) {
@@ -113,8 +153,9 @@ static void product(const struct product *p, const struct q35_cu_limits *lim)
             }
     run_device(p, m, q, scales, have, stride, lim);
     for (i = 0; i < p->n_mats; i++) {
-        snprintf(what, sizeof what, "scheme %x, %u tokens, %u x %u, matrix %u of %u", p->scheme[i],
-                 p->n_tokens, p->rows[i], p->cols, i + 1, p->n_mats);
+        snprintf(what, sizeof what, "scheme %x, %u tokens, %u x %u, matrix %u of %u%s",
+                 p->scheme[i], p->n_tokens, p->rows[i], p->cols, i + 1, p->n_mats,
+                 p->library ? ", by a library" : "");
         kit_same_floats(want[i], have[i], n * stride[i], what);
         check_matrix_fini(&m[i]);
         kit_free(want[i]);
@@ -141,7 +182,12 @@ void test_matmul(void)
                                 .bias = i % 2 == 0};
             product(&p, i % 2 ? &check_limits : &check_small_limits);
         }
+        product(&(struct product){5, 1, 250, {37}, {scheme}, s % 2, s % 3 == 0, .library = true},
+                s % 2 ? &check_limits : &check_small_limits);
     }
+    /* More tiles than warps, rows beyond a block of threads. */
+    product(&(struct product){2, 1, 1500, {530}, {Q35_SCHEME_TRELLIS}, true, true, .library = true},
+            &check_small_limits);
     /* Several matrices; spans that begin and end inside row blocks. */
     product(&(struct product){2,
                               3,
