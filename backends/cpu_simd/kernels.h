@@ -22,6 +22,7 @@
 struct dots_args {
     uint32_t scheme;
     uint32_t tiles;   /* along K */
+    uint32_t cols;    /* a multiple of 128; a code's second or third column may lie past them */
     uint32_t blocks;  /* row blocks: up to DOTS_STREAMS (few), any (many) */
     uint32_t streams; /* 1: dots_few reads blocks one after the other, else all in turn */
     uint32_t n_tokens;
@@ -61,8 +62,8 @@ struct kernels {
     uint64_t (*pack_bytes)(uint32_t n_tokens, uint32_t cols_padded);
     void (*pack_q)(const int8_t *q, uint32_t n_tokens, uint32_t cols_padded, uint32_t first,
                    uint32_t count, void *packed);
-    /* The same for 2 to DOTS_FEW tokens and dots_few: at most DOTS_FEW * cols_padded bytes, cols in
-     * steps of 64. NULL if dots_few reads q as it is. */
+    /* The same for 2 to DOTS_FEW tokens and dots_few: at most DOTS_FEW * (cols_padded + 128) bytes,
+     * cols in steps of 64. NULL if dots_few reads q as it is. */
     void (*pack_few)(const int8_t *q, uint64_t q_stride, uint32_t n_tokens, uint32_t cols,
                      void *packed);
     uint32_t many_blocks; /* row blocks that dots_many does best together, 1 .. DOTS_STREAMS */

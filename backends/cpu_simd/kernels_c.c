@@ -32,11 +32,12 @@ static void dots_c(const struct dots_args *a)
             for (t = 0; t < a->n_tokens; t++)
                 a->acc[((uint64_t)t * a->blocks + b) * 16 + r] = 0;
             for (i = 0; i < a->tiles; i++) {
+                uint32_t cols = q35_tile_used(a->scheme, a->cols, i);
                 q35_decode_row(a->scheme, a->tables, codes + (uint64_t)i * Q35_TILE_BYTES, r, w);
                 for (t = 0; t < a->n_tokens; t++) {
                     const int8_t *q = a->q + t * a->q_stride + (uint64_t)i * width;
                     int32_t sum = 0;
-                    for (k = 0; k < width; k++)
+                    for (k = 0; k < cols; k++)
                         sum += w[k] * q[k];
                     a->acc[((uint64_t)t * a->blocks + b) * 16 + r] += sum;
                 }

@@ -67,7 +67,8 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
     total = m->rows_padded / 16;
     d = (struct dots_args){
         .scheme = m->scheme,
-        .tiles = m->cols_padded / q35_tile_cols(m->scheme),
+        .tiles = q35_tiles_per_row(m->scheme, m->cols_padded),
+        .cols = m->cols_padded,
         .blocks = total - block < j->blocks[mat] ? total - block : j->blocks[mat],
         .streams = j->cpu->streams,
         .n_tokens = j->n_tokens,
@@ -114,7 +115,7 @@ static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
     j->packed = NULL;
     if (!few && !many)
         return Q35_OK;
-    st = pack_reserve(c, few ? (uint64_t)DOTS_FEW * cols : c->k.pack_bytes(n, cols), err);
+    st = pack_reserve(c, few ? (uint64_t)DOTS_FEW * (cols + 128) : c->k.pack_bytes(n, cols), err);
     if (st)
         return st;
     j->packed = c->packed;
@@ -128,7 +129,7 @@ static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
 /* Row blocks of a piece. */
 static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m)
 {
-    uint32_t bytes = m->cols_padded / q35_tile_cols(m->scheme) * Q35_TILE_BYTES, n;
+    uint32_t bytes = q35_tiles_per_row(m->scheme, m->cols_padded) * Q35_TILE_BYTES, n;
     if (j->n_tokens > DOTS_FEW) { /* fewer where there are many threads to share them */
         n = j->cpu->k.many_blocks;
         while (n > 1 && m->rows_padded / 16 < 4 * n * pool_threads(j->cpu->pool))
@@ -141,37 +142,11 @@ static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m
     return n < 1 ? 1 : n > DOTS_STREAMS ? DOTS_STREAMS : n;
 }
 
-/* Matrices of three weights a code, which no kernel here reads: one after another by the reference.
- * The others stay in *rest. */
-static enum q35_status plain_matmul(const struct q35_matmul_args *a, struct q35_matmul_args *rest,
-                                    struct q35_error *err)
-{
-    enum q35_status st = Q35_OK;
-    uint32_t i;
-    *rest = *a;
-    rest->n_mats = 0;
-    for (i = 0; i < a->n_mats && !st; i++) {
-        bool plain = Q35_SCHEME_WEIGHTS(a->mats[i]->scheme) == 3;
-        struct q35_matmul_args one = *a, *to = plain ? &one : rest;
-        one.n_mats = 0;
-        to->mats[to->n_mats] = a->mats[i];
-        to->y[to->n_mats] = a->y[i];
-        to->y_stride[to->n_mats++] = a->y_stride[i];
-        if (plain)
-            st = q35_reference_ops.matmul(NULL, &one, err);
-    }
-    return st;
-}
-
-enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *all, struct q35_error *err)
+enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
 {
     struct cpu *c = user;
-    struct q35_matmul_args rest, *a = &rest;
     struct matmul_job j = {.cpu = c, .args = a};
     uint32_t i;
-    enum q35_status plain = plain_matmul(all, &rest, err);
-    if (plain || !rest.n_mats)
-        return plain;
     for (j.first = 0; j.first < a->n_tokens; j.first += j.n_tokens) {
         enum q35_status st;
         j.n_tokens = a->n_tokens - j.first < DOTS_MANY ? a->n_tokens - j.first : DOTS_MANY;

@@ -22,8 +22,8 @@ static const struct q35_option_spec option_specs[] = {
     {"profile", "enum:off|on", "log the times of all operations when the device closes", "off"},
 };
 
-#define OWN_FEATURES (Q35_FEATURE_KV_INT8 | Q35_FEATURE_TRIPLE) /* what cpu_ops do beyond ABI 1.0  \
-                                                                 */
+/* What cpu_ops do beyond ABI 1.0. */
+#define OWN_FEATURES (Q35_FEATURE_KV_INT8 | Q35_FEATURE_TRIPLE)
 
 /* The last variant to install: the newest that the CPU has, or the one asked for. */
 static enum q35_status pick_variant(const struct q35_options *options, unsigned features,

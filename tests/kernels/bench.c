@@ -77,18 +77,20 @@ static void bench_dots(struct bench *b)
     } list[] = {{"pairs", Q35_SCHEME_VQ2},
                 {"trellis", Q35_SCHEME_TRELLIS},
                 {"trellis2", Q35_SCHEME_TRELLIS2},
+                {"triple", Q35_SCHEME_TRIPLE},
                 {"single", Q35_SCHEME_SINGLE}};
     static const uint32_t tokens[] = {1, 2, 4, 8, 16, 32, 64, 512};
     struct q35_tables tables;
     char what[64];
     uint32_t s, i, t, cols = 2048;
-    for (s = 0; s < 4; s++)
+    for (s = 0; s < sizeof list / sizeof *list; s++)
         for (i = 0; i < sizeof tokens / sizeof *tokens; i++) {
             struct dots_args *a = &b->dots;
             double ns, weights;
             kit_tables(&tables, list[s].scheme, false);
             a->scheme = list[s].scheme;
             a->tiles = q35_tiles_per_row(a->scheme, cols);
+            a->cols = cols;
             a->blocks = 4;
             a->n_tokens = tokens[i];
             a->tables = &tables;

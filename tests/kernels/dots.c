@@ -6,16 +6,17 @@
 #include "kit.h"
 
 static const uint32_t schemes[] = {
-    Q35_SCHEME_ALT43,  Q35_SCHEME_VQ2,         Q35_SCHEME_TRELLIS,     Q35_SCHEME_TRELLIS2,
-    Q35_SCHEME_SINGLE, Q35_SCHEME(6, 1, 1, 1), Q35_SCHEME(7, 1, 1, 0), /* shapes that no scheme has
-                                                                          yet */
+    Q35_SCHEME_ALT43,         Q35_SCHEME_VQ2,           Q35_SCHEME_TRELLIS,
+    Q35_SCHEME_TRELLIS2,      Q35_SCHEME_SINGLE,        Q35_SCHEME_TRIPLE,
+    Q35_SCHEME(101, 1, 1, 1), Q35_SCHEME(102, 1, 1, 0), /* shapes that no scheme has */
+    Q35_SCHEME(103, 3, 0, 0), Q35_SCHEME(104, 3, 1, 1),
 };
 
-/* One call of dots_few or dots_many with fresh data. shape: tiles, blocks, tokens. */
-static void one(const struct kernels *c, const struct kernels *k, uint32_t scheme, uint32_t tiles,
+/* One call of dots_few or dots_many with fresh data. */
+static void one(const struct kernels *c, const struct kernels *k, uint32_t scheme, uint32_t cols,
                 uint32_t blocks, uint32_t n, int kind, size_t shift)
 {
-    uint32_t cols = tiles * q35_tile_cols(scheme), i;
+    uint32_t tiles = q35_tiles_per_row(scheme, cols), i;
     uint64_t code_bytes = (uint64_t)blocks * tiles * Q35_TILE_BYTES,
              sums = (uint64_t)n * blocks * 16;
     uint8_t *codes = kit_alloc(code_bytes + Q35_BLOB_TAIL, 0), *packed = NULL;
@@ -26,6 +27,7 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
     struct q35_tables t;
     struct dots_args a = {.scheme = scheme,
                           .tiles = tiles,
+                          .cols = cols,
                           .blocks = blocks,
                           .streams = shift % 2 ? DOTS_STREAMS : 1,
                           .n_tokens = n,
@@ -44,7 +46,7 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
         q[i] = (int8_t)(kind == 1 ? (kit_below(2) ? 127 : -127) : (int)kit_below(255) - 127);
     for (i = 0; i < n; i++) {
         q_sums[i] = c->sum_q(q + (uint64_t)i * cols, cols);
-        if (cols % 128 == 0 && q_sums[i] != k->sum_q(q + (uint64_t)i * cols, cols))
+        if (q_sums[i] != k->sum_q(q + (uint64_t)i * cols, cols))
             kit_fail("sum_q of %u columns", cols);
     }
     (n <= DOTS_FEW ? c->dots_few : c->dots_many)(&a);
@@ -55,13 +57,13 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
             k->pack_q(q, n, cols, i, 48, packed);
         a.packed = packed;
     } else if (k->pack_few && n > 1 && n <= DOTS_FEW) {
-        packed = kit_alloc((uint64_t)DOTS_FEW * cols, 0);
+        packed = kit_alloc((uint64_t)DOTS_FEW * (cols + 128), 0);
         k->pack_few(q, cols, n, cols, packed);
         a.packed = packed;
     }
     (n <= DOTS_FEW ? k->dots_few : k->dots_many)(&a);
-    snprintf(what, sizeof what, "scheme %#x, %u tiles, %u blocks, %u tokens, kind %d", scheme,
-             tiles, blocks, n, kind);
+    snprintf(what, sizeof what, "scheme %#x, %u columns, %u blocks, %u tokens, kind %d", scheme,
+             cols, blocks, n, kind);
     kit_same_ints(want, have, sums, what);
     kit_free(codes);
     kit_free(q);
@@ -81,13 +83,13 @@ void test_dots(const struct kernels *c, const struct kernels *k)
     for (s = 0; s < sizeof schemes / sizeof *schemes; s++) {
         for (n = 1; n <= DOTS_FEW; n++)
             for (i = 0; i < sizeof units / sizeof *units; i++)
-                one(c, k, schemes[s], units[i] * 2 / Q35_SCHEME_WEIGHTS(schemes[s]),
-                    1 + (i + n) % DOTS_STREAMS, n, (int)(n + i) % 3, i);
+                one(c, k, schemes[s], 128 * units[i], 1 + (i + n) % DOTS_STREAMS, n,
+                    (int)(n + i) % 3, i);
         for (n = 0; n < sizeof many / sizeof *many; n++)
-            one(c, k, schemes[s], units[(n + s) % 9] * 2 / Q35_SCHEME_WEIGHTS(schemes[s]),
-                1 + n % 3, many[n], (int)n % 3, n);
+            one(c, k, schemes[s], 128 * units[(n + s) % 9], 1 + n % 3, many[n], (int)n % 3, n);
     }
-    one(c, k, Q35_SCHEME_TRELLIS, 3, 1, DOTS_MANY, 0, 0);
-    one(c, k, Q35_SCHEME_TRELLIS, 1040, 1, 2, 1, 0); /* K = 133,120, all extremes */
-    one(c, k, Q35_SCHEME_TRELLIS, 1040, 1, 9, 1, 0);
+    one(c, k, Q35_SCHEME_TRELLIS, 384, 1, DOTS_MANY, 0, 0);
+    one(c, k, Q35_SCHEME_TRELLIS, 133120, 1, 2, 1, 0); /* all extremes */
+    one(c, k, Q35_SCHEME_TRELLIS, 133120, 1, 9, 1, 0);
+    one(c, k, Q35_SCHEME_TRIPLE, 133120, 1, 9, 1, 0);
 }

@@ -165,24 +165,20 @@ void kit_same_bytes(const void *want, const void *have, uint64_t n, const char *
 
 void kit_tables(struct q35_tables *t, uint32_t scheme, bool wild)
 {
+    int8_t *const a[3] = {t->a0, t->a1, t->a2};
     int i, lo = -127, room = 127;
+    uint32_t k;
     memset(t, 0, sizeof *t);
     if (Q35_SCHEME_HAS_B(scheme))
         room -= 120;
-    for (i = 0; i < 128; i++) {
-        t->a0[i] =
-            (int8_t)(wild ? kit_u64() : (uint64_t)(lo + (int)kit_below((uint32_t)(room - lo + 1))));
-        t->a1[i] =
-            (int8_t)(wild ? kit_u64() : (uint64_t)(lo + (int)kit_below((uint32_t)(room - lo + 1))));
-        if (Q35_SCHEME_HAS_B(scheme))
-            t->b[i] = (uint8_t)kit_u64();
-    }
-    if (!wild) { /* the extremes occur */
-        t->a0[kit_below(128)] = (int8_t)lo;
-        t->a1[kit_below(128)] = (int8_t)room;
-    }
-    if (Q35_SCHEME_WEIGHTS(scheme) == 1u)
-        memset(t->a1, 0, sizeof t->a1);
+    for (k = 0; k < 3; k++)
+        for (i = 0; i < 128 && k < Q35_SCHEME_WEIGHTS(scheme); i++)
+            a[k][i] = (int8_t)(wild ? kit_u64()
+                                    : (uint64_t)(lo + (int)kit_below((uint32_t)(room - lo + 1))));
+    for (i = 0; i < 128 && Q35_SCHEME_HAS_B(scheme); i++)
+        t->b[i] = (uint8_t)kit_u64();
+    for (k = 0; k < Q35_SCHEME_WEIGHTS(scheme) && !wild; k++) /* the extremes occur */
+        a[k][kit_below(128)] = (int8_t)(k % 2 ? room : lo);
 }
 
 static double thread_seconds(void)

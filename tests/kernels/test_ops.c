@@ -108,7 +108,7 @@ static uint8_t *random_matrix(struct q35_matrix *m, uint32_t scheme, uint32_t ro
 static void test_matmul(struct cpu *cpu, uint32_t n, uint32_t cols)
 {
     static const uint32_t rows[3] = {200, 16, 33};
-    static const uint32_t schemes[3] = {Q35_SCHEME_TRELLIS, Q35_SCHEME_SINGLE, Q35_SCHEME_VQ2};
+    static const uint32_t schemes[3] = {Q35_SCHEME_TRELLIS, Q35_SCHEME_SINGLE, Q35_SCHEME_TRIPLE};
     uint32_t padded = q35_pad_cols(cols), i;
     struct q35_matrix m[3];
     uint8_t *blob[3];

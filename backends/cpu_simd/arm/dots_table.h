@@ -53,7 +53,7 @@ INLINE uint8x16_t codes_of(const uint8_t *p)
 }
 
 struct tables {
-    struct table a0, a1, b;
+    struct table a0, a1, a2, b;
 };
 
 /* The B terms that row 0 gets from the rows above it, 64 columns; for rings also their codes. */
@@ -73,7 +73,7 @@ INLINE void seam(const struct tables *t, const uint8_t *tile, const int ring, ui
 }
 
 /* One tile into w[16][ROW_BYTES]. */
-INLINE void decode_tile(const struct tables *t, const uint8_t *tile, uint8_t *w, const int pair,
+INLINE void decode_tile(const struct tables *t, const uint8_t *tile, uint8_t *w, const int weights,
                         const int has_b, const int ring)
 {
     uint8x16_t b[4], up[4];
@@ -83,16 +83,22 @@ INLINE void decode_tile(const struct tables *t, const uint8_t *tile, uint8_t *w,
     for (part = 0; part < 4; part++, tile += 14, w += 16)
         for (r = 0; r < 16; r++) {
             uint8x16_t code = codes_of(tile + r * Q35_ROW_BYTES), x = look(&t->a0, code);
-            uint8x16_t y = pair ? look(&t->a1, code) : x;
+            uint8x16_t y = weights > 1 ? look(&t->a1, code) : x;
+            uint8x16_t z = weights > 2 ? look(&t->a2, code) : x;
             if (has_b) {
-                x = vaddq_u8(x, vshlq_n_u8(vshrq_n_u8(b[part], 4), 3));
-                y = vaddq_u8(y, vshrq_n_u8(vshlq_n_u8(b[part], 4), 1));
+                uint8x16_t high = vshlq_n_u8(vshrq_n_u8(b[part], 4), 3);
+                uint8x16_t low = vshrq_n_u8(vshlq_n_u8(b[part], 4), 1);
+                x = vaddq_u8(x, high);
+                y = vaddq_u8(y, low);
+                z = vaddq_u8(z, veorq_u8(high, low));
                 b[part] = look(&t->b, ring ? veorq_u8(code, up[part]) : code);
                 up[part] = code;
             }
             vst1q_u8(w + r * ROW_BYTES, x);
-            if (pair)
+            if (weights > 1)
                 vst1q_u8(w + r * ROW_BYTES + 64, y);
+            if (weights > 2)
+                vst1q_u8(w + r * ROW_BYTES + 128, z);
         }
 }
 
@@ -152,24 +158,26 @@ static void product(const uint8_t *w, const int8_t *q, uint64_t q_stride, uint32
     }
 }
 
-INLINE void dots(const struct dots_args *a, const int pair, const int has_b, const int ring)
+INLINE void dots(const struct dots_args *a, const int weights, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES, out_stride = (uint64_t)a->blocks * 16;
-    uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i;
+    uint32_t width = 64 * (uint32_t)weights, per_chunk = CHUNK / width, k, s, i;
     uint8_t *w = a->scratch; /* [16][ROW_BYTES] */
     struct tables t;
     load_table(&t.a0, a->tables->a0);
     load_table(&t.a1, a->tables->a1);
+    load_table(&t.a2, a->tables->a2);
     load_table(&t.b, a->tables->b);
     memset(a->acc, 0, a->n_tokens * out_stride * sizeof(int32_t));
     for (s = 0; s < a->blocks; s++)
         for (k = 0; k < a->tiles; k += per_chunk) {
             uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
+            uint32_t left = a->cols - k * width, cols = n * width < left ? n * width : left;
             const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
             for (i = 0; i < n; i++, tile += Q35_TILE_BYTES)
-                decode_tile(&t, tile, w + i * width, pair, has_b, ring);
-            product(w, a->q + (uint64_t)k * width, a->q_stride, n * width, a->n_tokens,
-                    a->acc + 16 * s, out_stride);
+                decode_tile(&t, tile, w + i * width, weights, has_b, ring);
+            product(w, a->q + (uint64_t)k * width, a->q_stride, cols, a->n_tokens, a->acc + 16 * s,
+                    out_stride);
         }
 }
 
@@ -183,15 +191,20 @@ static int uses(const uint8_t table[128])
     return any != 0;
 }
 
+#define KINDS(weights)                                                                             \
+    (kind == 0   ? dots(a, weights, 0, 0)                                                          \
+     : kind == 1 ? dots(a, weights, 1, 0)                                                          \
+                 : dots(a, weights, 1, 1))
+
 static void GLUE(dots_, SUFFIX)(const struct dots_args *a)
 {
-    int pair = Q35_SCHEME_WEIGHTS(a->scheme) == 2u, ring = Q35_SCHEME_RING(a->scheme) != 0;
-    if (!uses(a->tables->b))
-        pair ? dots(a, 1, 0, 0) : dots(a, 0, 0, 0);
-    else if (ring)
-        pair ? dots(a, 1, 1, 1) : dots(a, 0, 1, 1);
+    int kind = !uses(a->tables->b) ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
+    if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
+        KINDS(1);
+    else if (Q35_SCHEME_WEIGHTS(a->scheme) == 2u)
+        KINDS(2);
     else
-        pair ? dots(a, 1, 1, 0) : dots(a, 0, 1, 0);
+        KINDS(3);
 }
 
 static int32_t GLUE(sum_q_, SUFFIX)(const int8_t *q, uint32_t n)

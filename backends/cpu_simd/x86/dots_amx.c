@@ -43,21 +43,20 @@ static void pack_q_amx(const int8_t *q, uint32_t n_tokens, uint32_t cols_padded,
         }
 }
 
-/* n tiles of a row block as A-tiles: w[n * 2 or n][16][64]. */
+/* n tiles of a row block as A-tiles: w[n * weights][16][64]. */
 INLINE void decode_a(const struct tables *t, const uint8_t *tile, uint32_t n, uint8_t *w,
-                     const int pair, const int has_b, const int ring)
+                     const int weights, const int has_b, const int ring)
 {
-    uint32_t i, r;
-    for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, w += pair ? 2 * TILE : TILE) {
+    __m512i of_row[3];
+    uint32_t i, r, c;
+    for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, w += (uint32_t)weights * TILE) {
         struct above up = {t->high, t->high};
         decode_seam(t, tile, &up, has_b, ring);
         UNROLL
         for (r = 0; r < 16; r++) {
-            __m512i x, y = t->high;
-            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x, &y);
-            _mm512_store_si512(w + 64 * r, x);
-            if (pair)
-                _mm512_store_si512(w + TILE + 64 * r, y);
+            decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, of_row);
+            for (c = 0; c < (uint32_t)weights; c++)
+                _mm512_store_si512(w + c * TILE + 64 * r, of_row[c]);
         }
     }
 }
@@ -131,10 +130,11 @@ static void product(const uint8_t *w0, const uint8_t *w1, const uint8_t *q, uint
     }
 }
 
-INLINE void many_tokens(const struct dots_args *a, const int pair, const int has_b, const int ring)
+INLINE void many_tokens(const struct dots_args *a, const int weights, const int has_b,
+                        const int ring)
 {
     uint64_t block = (uint64_t)a->tiles * Q35_TILE_BYTES, stride = (uint64_t)a->blocks * 16;
-    uint32_t per_tile = pair ? 2 : 1, per_chunk = CHUNK / 64 / per_tile, k, s, i, r;
+    uint32_t per_tile = (uint32_t)weights, per_chunk = CHUNK / 64 / per_tile, k, s, i, r;
     uint8_t *w = a->scratch; /* [2][16 * CHUNK] */
     struct tables t;
     load_tables(&t, a->tables);
@@ -145,13 +145,15 @@ INLINE void many_tokens(const struct dots_args *a, const int pair, const int has
     for (s = 0; s < a->blocks; s += 2)
         for (k = 0; k < a->tiles; k += per_chunk) {
             uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
+            uint32_t left = a->cols / 64 - k * per_tile;
+            uint32_t steps = n * per_tile < left ? n * per_tile : left;
             const uint8_t *tile = a->codes + s * block + (uint64_t)k * Q35_TILE_BYTES;
             uint8_t *w1 = s + 1 < a->blocks ? w + 16 * CHUNK : NULL;
-            decode_a(&t, tile, n, w, pair, has_b, ring);
+            decode_a(&t, tile, n, w, weights, has_b, ring);
             if (w1)
-                decode_a(&t, tile + block, n, w1, pair, has_b, ring);
+                decode_a(&t, tile + block, n, w1, weights, has_b, ring);
             product(w, w1, (const uint8_t *)a->packed + (uint64_t)k * per_tile * TILE,
-                    16 * a->q_stride, n * per_tile, a->n_tokens, a->acc + 16 * s, stride);
+                    16 * a->q_stride, steps, a->n_tokens, a->acc + 16 * s, stride);
         }
     tiles_end();
 }

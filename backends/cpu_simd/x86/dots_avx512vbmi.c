@@ -15,10 +15,16 @@
 
 #define GROUP 8u /* tiles of one row block before the next stream's turn, at most */
 #define AHEAD 8u /* tiles from use to prefetch */
+/* 64 columns from column `col` on, zeros past the end: of a tile's last segments. */
+INLINE __m512i segment(const struct dots_args *a, const int8_t *q, uint32_t col)
+{
+    return _mm512_maskz_loadu_epi8(col < a->cols ? ~0ull : 0, q + col);
+}
+
 /* ---- one token: the sums of 16 rows stay in registers -------------------------------------- */
 
 static inline __attribute__((always_inline)) void
-one_token(const struct dots_args *a, const int pair, const int has_b, const int ring)
+one_token(const struct dots_args *a, const int weights, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
     uint32_t group = a->streams > 1 ? GROUP : a->tiles;
@@ -38,18 +44,25 @@ one_token(const struct dots_args *a, const int pair, const int has_b, const int 
             for (r = 0; r < 16; r++)
                 acc[r] = sums[s][r];
             for (i = k; i < end; i++, tile += Q35_TILE_BYTES) {
-                const int8_t *q = a->q + (uint64_t)i * (pair ? 128 : 64);
-                __m512i q0 = _mm512_loadu_si512(q), q1 = pair ? _mm512_loadu_si512(q + 64) : q0;
+                uint32_t col = i * 64 * (uint32_t)weights;
+                __m512i q0 = _mm512_loadu_si512(a->q + col), q1 = q0, q2 = q0, w[3];
                 struct above up = {q0, q0};
+                if (weights == 2)
+                    q1 = _mm512_loadu_si512(a->q + col + 64);
+                if (weights == 3) {
+                    q1 = segment(a, a->q, col + 64);
+                    q2 = segment(a, a->q, col + 128);
+                }
                 prefetch_tile(tile + AHEAD * Q35_TILE_BYTES);
                 decode_seam(&t, tile, &up, has_b, ring);
                 UNROLL
                 for (r = 0; r < 16; r++) {
-                    __m512i x, y = q0;
-                    decode(&t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x, &y);
-                    acc[r] = dot(acc[r], x, q0);
-                    if (pair)
-                        acc[r] = dot(acc[r], y, q1);
+                    decode(&t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, w);
+                    acc[r] = dot(acc[r], w[0], q0);
+                    if (weights > 1)
+                        acc[r] = dot(acc[r], w[1], q1);
+                    if (weights > 2)
+                        acc[r] = dot(acc[r], w[2], q2);
                 }
             }
             UNROLL
@@ -79,7 +92,8 @@ static uint32_t few_columns(uint32_t n)
     return n + (n == 5 || n == 7);
 }
 
-/* The tokens side by side: packed[cols / 64][columns][64]; columns past n repeat the last one. */
+/* The tokens side by side: packed[cols / 64 + 2][columns][64]; columns past n repeat the last one,
+ * and 128 columns of zeros follow for tiles of 192 columns. */
 static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, uint32_t cols,
                                 void *packed)
 {
@@ -88,27 +102,30 @@ static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, 
     for (i = 0; i < cols; i += 64)
         for (t = 0; t < columns; t++)
             *to++ = _mm512_loadu_si512(q + (t < n ? t : n - 1) * q_stride + i);
+    for (i = 0; i < 2 * columns; i++)
+        *to++ = _mm512_setzero_si512();
 }
 
 /* Up to 4 rows and 16 sums as named variables, sum i of row i % rows and token i / rows: clang
  * leaves arrays in memory here. */
 #define FEW_ROW(r)                                                                                 \
-    __m512i x##r = t->high, y##r = t->high;                                                        \
+    __m512i w##r[3] = {t->high, t->high, t->high};                                                 \
     if ((r) < rows) {                                                                              \
         const uint8_t *row = tile + Q35_ROW_BYTES * (r);                                           \
         _mm_prefetch((const char *)row + AHEAD * Q35_TILE_BYTES, _MM_HINT_T0);                     \
-        decode(t, row, &up, pair, has_b, ring, &x##r, &y##r);                                      \
+        decode(t, row, &up, weights, has_b, ring, w##r);                                           \
     }
-#define FEW_PICK(v, i)                                                                             \
-    ((i) % rows == 0 ? v##0 : (i) % rows == 1 ? v##1 : (i) % rows == 2 ? v##2 : v##3)
+#define FEW_PICK(g, i)                                                                             \
+    ((i) % rows == 0 ? w0[g] : (i) % rows == 1 ? w1[g] : (i) % rows == 2 ? w2[g] : w3[g])
 #define FEW_LOAD(i)                                                                                \
     __m512i s##i = (i) < rows * n ? _mm512_maskz_load_epi32(keep, &sums[i]) : t->high;
-#define FEW_X(i)                                                                                   \
-    if ((i) < rows * n)                                                                            \
-        s##i = dot(s##i, FEW_PICK(x, i), q[(i) / rows]);
-#define FEW_Y(i)                                                                                   \
-    if (pair && (i) < rows * n)                                                                    \
-        s##i = dot(s##i, FEW_PICK(y, i), q[n + (i) / rows]);
+#define FEW_DOT(g, i)                                                                              \
+    if ((g) < weights && (i) < rows * n)                                                           \
+        s##i = dot(s##i, FEW_PICK(g, i), q[(g)*n + (i) / rows]);
+#define FEW_DOTS(a, b, c, d)                                                                       \
+    FEW_DOT(0, a)                                                                                  \
+    FEW_DOT(0, b) FEW_DOT(0, c) FEW_DOT(0, d) FEW_DOT(1, a) FEW_DOT(1, b) FEW_DOT(1, c)            \
+        FEW_DOT(1, d) FEW_DOT(2, a) FEW_DOT(2, b) FEW_DOT(2, c) FEW_DOT(2, d)
 #define FEW_SAVE(i)                                                                                \
     if ((i) < rows * n)                                                                            \
         sums[i] = s##i;
@@ -121,7 +138,7 @@ static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, 
 static inline __attribute__((always_inline)) void
 few_rows(const struct tables *t, const uint8_t *tile, uint32_t tiles, const uint32_t rows,
          const uint32_t n, const __m512i *q, struct few *f, __m512i *sums, __mmask16 keep,
-         const int pair, const int has_b, const int ring)
+         const uint32_t weights, const int has_b, const int ring)
 {
     uint32_t i;
     SIXTEEN(FEW_LOAD)
@@ -132,15 +149,11 @@ few_rows(const struct tables *t, const uint8_t *tile, uint32_t tiles, const uint
             f->b[i] = up.b;
         if (ring)
             f->code[i] = up.code;
-        FOUR(FEW_X, 0, 1, 2, 3)
-        FOUR(FEW_Y, 0, 1, 2, 3)
-        FOUR(FEW_X, 4, 5, 6, 7)
-        FOUR(FEW_Y, 4, 5, 6, 7)
-        FOUR(FEW_X, 8, 9, 10, 11)
-        FOUR(FEW_Y, 8, 9, 10, 11)
-        FOUR(FEW_X, 12, 13, 14, 15)
-        FOUR(FEW_Y, 12, 13, 14, 15)
-        q += pair ? 2 * n : n;
+        FEW_DOTS(0, 1, 2, 3)
+        FEW_DOTS(4, 5, 6, 7)
+        FEW_DOTS(8, 9, 10, 11)
+        FEW_DOTS(12, 13, 14, 15)
+        q += weights * n;
     }
     SIXTEEN(FEW_SAVE)
 }
@@ -166,14 +179,15 @@ static inline __attribute__((always_inline)) void few_store(const struct dots_ar
 /* Row blocks first .. first + set - 1, in turn. */
 static inline __attribute__((always_inline)) void
 few_set(const struct dots_args *a, const struct tables *t, uint32_t first, uint32_t set,
-        const uint32_t n, const uint32_t rows, const int pair, const int has_b, const int ring)
+        const uint32_t n, const uint32_t rows, const uint32_t weights, const int has_b,
+        const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
     struct few *f = a->scratch;
     uint32_t k, s, i, r;
     for (k = 0; k < a->tiles; k += GROUP) {
         uint32_t tiles = a->tiles - k < GROUP ? a->tiles - k : GROUP;
-        const __m512i *q = (const __m512i *)a->packed + (uint64_t)k * n * (pair ? 2 : 1);
+        const __m512i *q = (const __m512i *)a->packed + (uint64_t)k * n * weights;
         for (s = 0; s < set; s++) {
             const uint8_t *tile = a->codes + (first + s) * stride + (uint64_t)k * Q35_TILE_BYTES;
             for (i = 0; i < tiles; i++) {
@@ -184,7 +198,8 @@ few_set(const struct dots_args *a, const struct tables *t, uint32_t first, uint3
             }
             for (r = 0; r < 16; r += rows)
                 few_rows(t, tile + Q35_ROW_BYTES * r, tiles, rows, n, q, f,
-                         f->sums + ((uint64_t)s * 16 + r) * n, k ? 0xffff : 0, pair, has_b, ring);
+                         f->sums + ((uint64_t)s * 16 + r) * n, k ? 0xffff : 0, weights, has_b,
+                         ring);
         }
     }
     for (s = 0; s < set; s++)
@@ -193,49 +208,62 @@ few_set(const struct dots_args *a, const struct tables *t, uint32_t first, uint3
 
 static inline __attribute__((always_inline)) void few_tokens(const struct dots_args *a,
                                                              const uint32_t n, const uint32_t rows,
-                                                             const int pair, const int has_b,
-                                                             const int ring)
+                                                             const uint32_t weights,
+                                                             const int has_b, const int ring)
 {
     uint32_t set = a->streams > 1 ? a->blocks : 1, s;
     struct tables t;
     load_tables(&t, a->tables);
     for (s = 0; s < a->blocks; s += set)
-        few_set(a, &t, s, set, n, rows, pair, has_b, ring);
+        few_set(a, &t, s, set, n, rows, weights, has_b, ring);
 }
 
-#define FEW(kind, n, rows, pair, b, ring)                                                          \
-    static __attribute__((noinline)) void few_##kind##_##n(const struct dots_args *a)              \
+#define FEW(n, rows, weights, b, ring)                                                             \
+    static __attribute__((noinline)) void few_##n##_##weights##b##ring(const struct dots_args *a)  \
     {                                                                                              \
-        few_tokens(a, n, rows, pair, b, ring);                                                     \
+        few_tokens(a, n, rows, weights, b, ring);                                                  \
     }
-#define FEW_ALL(kind, pair, b, ring)                                                               \
-    FEW(kind, 2, 4, pair, b, ring)                                                                 \
-    FEW(kind, 3, 4, pair, b, ring)                                                                 \
-    FEW(kind, 4, 4, pair, b, ring)                                                                 \
-    FEW(kind, 6, 2, pair, b, ring)                                                                 \
-    FEW(kind, 8, 2, pair, b, ring)                                                                 \
-    static void (*const few_##kind[DOTS_FEW + 1])(const struct dots_args *) = {                    \
-        NULL,           NULL,           few_##kind##_2, few_##kind##_3, few_##kind##_4,            \
-        few_##kind##_6, few_##kind##_6, few_##kind##_8, few_##kind##_8}; /* by tokens */
+#define FEW_ALL(weights, b, ring, most)                                                            \
+    FEW(2, most, weights, b, ring)                                                                 \
+    FEW(3, most, weights, b, ring)                                                                 \
+    FEW(4, most, weights, b, ring)                                                                 \
+    FEW(6, 2, weights, b, ring)                                                                    \
+    FEW(8, 2, weights, b, ring)
+#define FEW_OF(kind)                                                                               \
+    {                                                                                              \
+        few_2_##kind, few_3_##kind, few_4_##kind, few_6_##kind, few_6_##kind, few_8_##kind,        \
+            few_8_##kind                                                                           \
+    }
 
-FEW_ALL(pair, 1, 0, 0)
-FEW_ALL(pair_b, 1, 1, 0)
-FEW_ALL(pair_ring, 1, 1, 1)
-FEW_ALL(single, 0, 0, 0)
-FEW_ALL(single_b, 0, 1, 0)
-FEW_ALL(single_ring, 0, 1, 1)
+FEW_ALL(1, 0, 0, 4)
+FEW_ALL(2, 0, 0, 4)
+FEW_ALL(2, 1, 0, 4)
+FEW_ALL(2, 1, 1, 4)
+FEW_ALL(3, 1, 0, 2)
+
+/* By weights, kind and tokens; kinds that no scheme has are done token by token. */
+static void (*const few[3][3][DOTS_FEW - 1])(const struct dots_args *) = {
+    {FEW_OF(100), {NULL}, {NULL}},
+    {FEW_OF(200), FEW_OF(210), FEW_OF(211)},
+    {{NULL}, FEW_OF(310), {NULL}},
+};
 
 INSTANCES(one_token)
 
 static void dots_few_avx512vbmi(const struct dots_args *a)
 {
-    int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;
-    if (a->n_tokens == 1)
-        one_token_any(a);
-    else if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
-        (!b ? few_single : ring ? few_single_ring : few_single_b)[a->n_tokens](a);
-    else
-        (!b ? few_pair : ring ? few_pair_ring : few_pair_b)[a->n_tokens](a);
+    struct dots_args one = *a;
+    uint32_t t;
+    if (a->n_tokens > 1 && few[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind_of(a)][0]) {
+        few[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind_of(a)][a->n_tokens - 2](a);
+        return;
+    }
+    for (t = 0; t < a->n_tokens; t++) {
+        one.q = a->q + t * a->q_stride;
+        one.q_sums = a->q_sums + t;
+        one.acc = a->acc + (uint64_t)t * a->blocks * 16;
+        one_token_any(&one);
+    }
 }
 
 static int32_t sum_q_avx512vbmi(const int8_t *q, uint32_t n)

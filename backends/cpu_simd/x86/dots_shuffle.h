@@ -110,14 +110,15 @@ INLINE vec load_groups(const uint8_t *p)
 
 /* The tables in the form of the look-up. */
 struct deltas {
-    uint8_t d[3][8][16]; /* a0, a1, b */
+    uint8_t d[4][8][16]; /* a0, a1, b, a2 */
 };
 
 static void make_deltas(struct deltas *out, const struct q35_tables *t)
 {
-    const uint8_t *from[3] = {(const uint8_t *)t->a0, (const uint8_t *)t->a1, t->b};
+    const uint8_t *from[4] = {(const uint8_t *)t->a0, (const uint8_t *)t->a1, t->b,
+                              (const uint8_t *)t->a2};
     int i, j, k;
-    for (i = 0; i < 3; i++)
+    for (i = 0; i < 4; i++)
         for (j = 0; j < 8; j++)
             for (k = 0; k < 16; k++)
                 out->d[i][j][k] =
@@ -184,7 +185,7 @@ INLINE void ring_codes(const uint8_t *tile, uint8_t out[2][64])
 }
 
 /* One tile into w[16][ROW_BYTES]. */
-INLINE void decode_tile(const struct deltas *d, const uint8_t *tile, uint8_t *w, const int pair,
+INLINE void decode_tile(const struct deltas *d, const uint8_t *tile, uint8_t *w, const int weights,
                         const int has_b, const int ring)
 {
 #if defined(VNNI)
@@ -204,14 +205,17 @@ INLINE void decode_tile(const struct deltas *d, const uint8_t *tile, uint8_t *w,
             b = look(d->d[2], index);
         }
         for (r = 0; r < 16; r++) {
-            vec code = codes_of(tile + r * Q35_ROW_BYTES), x, y = bias;
+            vec code = codes_of(tile + r * Q35_ROW_BYTES), x, y = bias, z = bias;
             indices(code, index);
             x = v_xor(look(d->d[0], index), bias);
-            if (pair)
+            if (weights > 1)
                 y = v_xor(look(d->d[1], index), bias);
+            if (weights > 2)
+                z = v_xor(look(d->d[3], index), bias);
             if (has_b) {
                 x = v_add8(x, high_term(b));
                 y = v_add8(y, low_term(b));
+                z = v_add8(z, v_xor(high_term(b), low_term(b)));
                 if (ring) {
                     indices(v_xor(code, above), index);
                     above = code;
@@ -219,8 +223,10 @@ INLINE void decode_tile(const struct deltas *d, const uint8_t *tile, uint8_t *w,
                 b = look(d->d[2], index);
             }
             v_store(w + r * ROW_BYTES, x);
-            if (pair)
+            if (weights > 1)
                 v_store(w + r * ROW_BYTES + 64, y);
+            if (weights > 2)
+                v_store(w + r * ROW_BYTES + 128, z);
         }
     }
 }
@@ -295,10 +301,10 @@ static void product(const uint8_t *w, const int8_t *q, uint64_t q_stride, uint32
     }
 }
 
-INLINE void dots(const struct dots_args *a, const int pair, const int has_b, const int ring)
+INLINE void dots(const struct dots_args *a, const int weights, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES, out_stride = (uint64_t)a->blocks * 16;
-    uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i, r;
+    uint32_t width = 64 * (uint32_t)weights, per_chunk = CHUNK / width, k, s, i, r;
     uint8_t *w = a->scratch; /* [16][ROW_BYTES] */
     struct deltas d;
     make_deltas(&d, a->tables);
@@ -312,25 +318,29 @@ INLINE void dots(const struct dots_args *a, const int pair, const int has_b, con
     for (s = 0; s < a->blocks; s++)
         for (k = 0; k < a->tiles; k += per_chunk) {
             uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
+            uint32_t left = a->cols - k * width, cols = n * width < left ? n * width : left;
             const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
             for (i = 0; i < n; i++, tile += Q35_TILE_BYTES)
-                decode_tile(&d, tile, w + i * width, pair, has_b, ring);
-            product(w, a->q + (uint64_t)k * width, a->q_stride, n * width, a->n_tokens,
-                    a->acc + 16 * s, out_stride);
+                decode_tile(&d, tile, w + i * width, weights, has_b, ring);
+            product(w, a->q + (uint64_t)k * width, a->q_stride, cols, a->n_tokens, a->acc + 16 * s,
+                    out_stride);
         }
 }
 
-#define INSTANCE(kind, pair, b, ring)                                                              \
-    static __attribute__((noinline)) void dots_##kind(const struct dots_args *a)                   \
+#define INSTANCE(weights, b, ring)                                                                 \
+    static __attribute__((noinline)) void dots_##weights##b##ring(const struct dots_args *a)       \
     {                                                                                              \
-        dots(a, pair, b, ring);                                                                    \
+        dots(a, weights, b, ring);                                                                 \
     }
-INSTANCE(pair, 1, 0, 0)
-INSTANCE(pair_b, 1, 1, 0)
-INSTANCE(pair_ring, 1, 1, 1)
-INSTANCE(single, 0, 0, 0)
-INSTANCE(single_b, 0, 1, 0)
-INSTANCE(single_ring, 0, 1, 1)
+INSTANCE(1, 0, 0)
+INSTANCE(1, 1, 0)
+INSTANCE(1, 1, 1)
+INSTANCE(2, 0, 0)
+INSTANCE(2, 1, 0)
+INSTANCE(2, 1, 1)
+INSTANCE(3, 0, 0)
+INSTANCE(3, 1, 0)
+INSTANCE(3, 1, 1)
 
 /* Whether a table has any term at all; the tables rule, not the scheme's number. */
 static int uses(const uint8_t table[128])
@@ -344,11 +354,11 @@ static int uses(const uint8_t table[128])
 
 static void GLUE(dots_, SUFFIX)(const struct dots_args *a)
 {
-    int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;
-    if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
-        (!b ? dots_single : ring ? dots_single_ring : dots_single_b)(a);
-    else
-        (!b ? dots_pair : ring ? dots_pair_ring : dots_pair_b)(a);
+    static void (*const of[3][3])(const struct dots_args *) = {{dots_100, dots_110, dots_111},
+                                                               {dots_200, dots_210, dots_211},
+                                                               {dots_300, dots_310, dots_311}};
+    int kind = !uses(a->tables->b) ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
+    of[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind](a);
 }
 
 /* n is a multiple of 128: no group of four bytes straddles a vector. */

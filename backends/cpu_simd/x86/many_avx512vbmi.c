@@ -50,20 +50,23 @@ static void pack_q_avx512vbmi(const int8_t *q, uint32_t n_tokens, uint32_t cols_
     }
 }
 
-/* n tiles of a row block into w[64 * weights * n / 4][16 rows][4]. */
+/* n tiles of a row block into w[n * weights * 16][16 rows][4 columns]. */
 INLINE void decode_panel(const struct tables *t, const uint8_t *tile, uint32_t n, __m512i *w,
-                         const int pair, const int has_b, const int ring)
+                         const int weights, const int has_b, const int ring)
 {
-    __m512i rows[2][16];
-    uint32_t i, r;
+    __m512i rows[3][16], of_row[3];
+    uint32_t i, r, c;
     for (i = 0; i < n; i++, tile += Q35_TILE_BYTES) {
         struct above up = {t->high, t->high};
         decode_seam(t, tile, &up, has_b, ring);
         UNROLL
-        for (r = 0; r < 16; r++)
-            decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &rows[0][r], &rows[1][r]);
-        for (r = 0; r < (pair ? 2u : 1u); r++, w += 16)
-            transpose16(rows[r], w);
+        for (r = 0; r < 16; r++) {
+            decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, of_row);
+            for (c = 0; c < (uint32_t)weights; c++)
+                rows[c][r] = of_row[c];
+        }
+        for (c = 0; c < (uint32_t)weights; c++, w += 16)
+            transpose16(rows[c], w);
     }
 }
 
@@ -118,7 +121,8 @@ INLINE void product(const struct micro *m, const uint32_t group, const uint32_t 
     }
 PRODUCT(4, 1)
 PRODUCT(8, 1)
-PRODUCT(12, 1) PRODUCT(4, 2) PRODUCT(8, 2) PRODUCT(12, 2)
+PRODUCT(12, 1)
+PRODUCT(4, 2) PRODUCT(8, 2) PRODUCT(12, 2)
 
     static void (*const products[2][3])(const struct micro *) = {
         {product_4_1, product_8_1, product_12_1}, {product_4_2, product_8_2, product_12_2}};
@@ -143,21 +147,22 @@ static void all_tokens(const struct dots_args *a, const __m512i *w, uint32_t blo
     }
 }
 
-INLINE void many(const struct dots_args *a, const int pair, const int has_b, const int ring)
+INLINE void many(const struct dots_args *a, const int weights, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
-    uint32_t width = pair ? 128 : 64, per_chunk = CHUNK / width, k, s, i;
+    uint32_t width = 64 * (uint32_t)weights, per_chunk = CHUNK / width, k, s, i;
     __m512i *w = a->scratch; /* [2][PANEL / 64] */
     struct tables t;
     load_tables(&t, a->tables);
     for (k = 0; k < a->tiles; k += per_chunk) {
         uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
+        uint32_t left = a->cols - k * width, cols = n * width < left ? n * width : left;
         for (s = 0; s < a->blocks; s += 2) {
             uint32_t blocks = a->blocks - s < 2 ? 1 : 2;
             for (i = 0; i < blocks; i++)
                 decode_panel(&t, a->codes + (s + i) * stride + (uint64_t)k * Q35_TILE_BYTES, n,
-                             w + i * (PANEL / 64), pair, has_b, ring);
-            all_tokens(a, w, s, blocks, k * width, n * width);
+                             w + i * (PANEL / 64), weights, has_b, ring);
+            all_tokens(a, w, s, blocks, k * width, cols);
         }
     }
 }

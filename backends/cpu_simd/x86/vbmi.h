@@ -52,7 +52,7 @@ static inline __m512i dot(__m512i sum, __m512i u, __m512i v)
 void q35_cpu_install_many_avx512vbmi(struct kernels *k);
 
 struct tables {
-    __m512i a0[2], a1[2], b[2];
+    __m512i a0[2], a1[2], a2[2], b[2];
     __m512i spread, shifts, high, low, column; /* column: moves codes up by one */
 };
 
@@ -82,6 +82,7 @@ static inline void load_tables(struct tables *t, const struct q35_tables *from)
     }
     load_table(t->a0, from->a0, 128);
     load_table(t->a1, from->a1, 128);
+    load_table(t->a2, from->a2, 128);
     load_nibbles(t->b, from->b);
     t->spread = _mm512_loadu_si512(spread);
     t->column = _mm512_loadu_si512(column);
@@ -107,18 +108,25 @@ struct above {
     __m512i b, code; /* its B term; the codes above it, for rings */
 };
 
-/* Weights (+128) of the row at `row`: x for codes' first columns, y for the second. */
-static inline void decode(const struct tables *t, const uint8_t *row, struct above *up,
-                          const int pair, const int has_b, const int ring, __m512i *x, __m512i *y)
+/* Weights (+128) of the row at `row`, 1 to 3 of each code: w[0] for the first 64 columns of the
+ * tile, w[1] for the second, w[2] for the third. */
+INLINE void decode(const struct tables *t, const uint8_t *row, struct above *up, const int weights,
+                   const int has_b, const int ring, __m512i w[3])
 {
-    __m512i code = codes_of(t, row);
-    *x = look(t->a0, code);
-    if (pair)
-        *y = look(t->a1, code);
+    __m512i code = codes_of(t, row), high, low;
+    w[0] = look(t->a0, code);
+    if (weights > 1)
+        w[1] = look(t->a1, code);
+    if (weights > 2)
+        w[2] = look(t->a2, code);
     if (has_b) {
-        *x = _mm512_add_epi8(*x, _mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0));
-        if (pair)
-            *y = _mm512_add_epi8(*y, _mm512_and_si512(up->b, t->low));
+        high = _mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0);
+        low = _mm512_and_si512(up->b, t->low);
+        w[0] = _mm512_add_epi8(w[0], high);
+        if (weights > 1)
+            w[1] = _mm512_add_epi8(w[1], low);
+        if (weights > 2)
+            w[2] = _mm512_add_epi8(w[2], _mm512_xor_si512(high, low));
         up->b = look(t->b, ring ? _mm512_xor_si512(code, up->code) : code);
         up->code = code;
     }
@@ -157,26 +165,36 @@ static inline int uses(const uint8_t table[128])
     return _mm512_test_epi8_mask(any, any) != 0;
 }
 
+/* 0: no memory; 1: of the code above; 2: of a ring */
+static inline int kind_of(const struct dots_args *a)
+{
+    return !uses(a->tables->b) ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
+}
+
 /* fn##_any: one instance of fn for each kind of table. */
-#define INSTANCE(fn, kind, pair, b, ring)                                                          \
-    static __attribute__((noinline)) void fn##_##kind(const struct dots_args *a)                   \
+#define INSTANCE(fn, weights, b, ring)                                                             \
+    static __attribute__((noinline)) void fn##_##weights##b##ring(const struct dots_args *a)       \
     {                                                                                              \
-        fn(a, pair, b, ring);                                                                      \
+        fn(a, weights, b, ring);                                                                   \
     }
 #define INSTANCES(fn)                                                                              \
-    INSTANCE(fn, pair, 1, 0, 0)                                                                    \
-    INSTANCE(fn, pair_b, 1, 1, 0)                                                                  \
-    INSTANCE(fn, pair_ring, 1, 1, 1)                                                               \
-    INSTANCE(fn, single, 0, 0, 0)                                                                  \
-    INSTANCE(fn, single_b, 0, 1, 0)                                                                \
-    INSTANCE(fn, single_ring, 0, 1, 1)                                                             \
+    INSTANCE(fn, 1, 0, 0)                                                                          \
+    INSTANCE(fn, 1, 1, 0)                                                                          \
+    INSTANCE(fn, 1, 1, 1)                                                                          \
+    INSTANCE(fn, 2, 0, 0)                                                                          \
+    INSTANCE(fn, 2, 1, 0)                                                                          \
+    INSTANCE(fn, 2, 1, 1)                                                                          \
+    INSTANCE(fn, 3, 0, 0)                                                                          \
+    INSTANCE(fn, 3, 1, 0)                                                                          \
+    INSTANCE(fn, 3, 1, 1)                                                                          \
     static void fn##_any(const struct dots_args *a)                                                \
     {                                                                                              \
-        int b = uses(a->tables->b), ring = Q35_SCHEME_RING(a->scheme) != 0;                        \
-        if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)                                                   \
-            (!b ? fn##_single : ring ? fn##_single_ring : fn##_single_b)(a);                       \
-        else                                                                                       \
-            (!b ? fn##_pair : ring ? fn##_pair_ring : fn##_pair_b)(a);                             \
+        static void (*const of[3][3])(const struct dots_args *) = {                                \
+            {fn##_100, fn##_110, fn##_111},                                                        \
+            {fn##_200, fn##_210, fn##_211},                                                        \
+            {fn##_300, fn##_310, fn##_311},                                                        \
+        };                                                                                         \
+        of[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind_of(a)](a);                                      \
     }
 
 #endif
