@@ -11,7 +11,7 @@
 #include "kernels.h"
 #include "opencl.h"
 
-enum { PARTS = 11 };
+enum { PARTS = 17 };
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct ocl_context *contexts;
 
@@ -35,7 +35,8 @@ const char *const ocl_kernel_names[K_COUNT] = {
     [K_MATMUL] = "matmul_1",     [K_MATMUL + 1] = "matmul_2",  [K_MATMUL + 2] = "matmul_4",
     [K_MATMUL + 3] = "matmul_8", [K_MATMUL + 4] = "matmul_16", [K_NORM] = "rms_norm",
     [K_QUANTIZE] = "quantize",   [K_EMBED] = "embed",          [K_ROPE] = "rope",
-    [K_STORE] = "store",         [K_ATTEND] = "attend",        [K_SWIGLU] = "swiglu",
+    [K_STORE] = "store",         [K_STORE8] = "store8",        [K_ATTEND] = "attend",
+    [K_ATTEND8] = "attend8",     [K_SWIGLU] = "swiglu",        [K_GREEDY] = "greedy",
 };
 
 /* The common part, then products once for each number of tokens. No fast-math of any kind;
@@ -44,12 +45,15 @@ static enum q35_status build(struct ocl_context *c, const struct ocl_limits *lim
                              struct q35_error *err)
 {
     static const char *const parts[PARTS] = {
-        source_common, "#define NAME matmul_1\n#define TOKENS 1u\n",
-        source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_2\n#define TOKENS 2u\n",
-        source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_4\n#define TOKENS 4u\n",
-        source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_8\n#define TOKENS 8u\n",
-        source_kernel, "#undef NAME\n#undef TOKENS\n#define NAME matmul_16\n#define TOKENS 16u\n",
-        source_kernel};
+        source_common, source_codes,
+        source_cache,  "#define NAME attend\n#define INT8 0\n",
+        source_attend, "#undef NAME\n#undef INT8\n#define NAME attend8\n#define INT8 1\n",
+        source_attend, "#undef NAME\n#define NAME matmul_1\n#define TOKENS 1u\n",
+        source_matmul, "#undef NAME\n#undef TOKENS\n#define NAME matmul_2\n#define TOKENS 2u\n",
+        source_matmul, "#undef NAME\n#undef TOKENS\n#define NAME matmul_4\n#define TOKENS 4u\n",
+        source_matmul, "#undef NAME\n#undef TOKENS\n#define NAME matmul_8\n#define TOKENS 8u\n",
+        source_matmul, "#undef NAME\n#undef TOKENS\n#define NAME matmul_16\n#define TOKENS 16u\n",
+        source_matmul};
     char options[160], log[300];
     cl_int code;
 

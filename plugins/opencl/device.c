@@ -116,7 +116,7 @@ static enum q35_status equip(struct q35_device *dev, struct q35_error *err)
 /* Products with more tokens than a work-group's memory holds are not used. */
 static uint32_t token_limit(const struct q35_device *dev, uint32_t wanted)
 {
-    while (wanted > 1 && 1024 + (uint64_t)wanted * dev->slices * 512 > dev->limits.local_memory)
+    while (wanted > 1 && 1536 + (uint64_t)wanted * dev->slices * 512 > dev->limits.local_memory)
         wanted /= 2;
     return wanted;
 }

@@ -9,7 +9,7 @@
 
 #include "opencl.h"
 
-enum { FLAG_PAIR = 1, FLAG_B = 2, FLAG_RING = 4, FLAG_BIAS = 8, FLAG_ADD = 16 }; /* kernels.cl */
+enum { FLAG_B = 4, FLAG_RING = 8, FLAG_BIAS = 16, FLAG_ADD = 32 }; /* products.cl */
 
 struct arg {
     size_t size;
@@ -76,8 +76,8 @@ struct product {
 
 static uint32_t scheme_flags(uint32_t scheme)
 {
-    return (Q35_SCHEME_WEIGHTS(scheme) == 2 ? FLAG_PAIR : 0) |
-           (Q35_SCHEME_HAS_B(scheme) ? FLAG_B : 0) | (Q35_SCHEME_RING(scheme) ? FLAG_RING : 0);
+    return Q35_SCHEME_WEIGHTS(scheme) | (Q35_SCHEME_HAS_B(scheme) ? FLAG_B : 0) |
+           (Q35_SCHEME_RING(scheme) ? FLAG_RING : 0);
 }
 
 /* All products of one input in one launch. */
@@ -191,17 +191,20 @@ static void attend(struct ocl_batch *b, const struct ocl_layer *l)
     const struct q35_layer *d = &l->desc;
     cl_mem *part = b->dev->parts, pool = b->kv->pools[l->kv_index];
     const size_t stored[1] = {whole_groups((uint64_t)b->n * d->n_kv_heads * d->head_dim)};
+    const size_t heads[2] = {64 * (size_t)d->n_kv_heads, b->n};
+    bool int8 = b->kv->type == Q35_KV_INT8;
     const size_t local[2] = {64, 1}, global[2] = {64 * (size_t)d->n_heads, b->n};
     size_t head_bytes = d->head_dim * sizeof(float);
     cl_uint width = b->kv->width, n = b->n;
 
-    LAUNCH(b, K_STORE, 1, stored, local, ARG(part[P_K]), ARG(part[P_V]), ARG(pool),
-           ARG(part[P_META]), ARG(n), ARG(d->n_kv_heads), ARG(d->head_dim));
+    LAUNCH(b, int8 ? K_STORE8 : K_STORE, int8 ? 2 : 1, int8 ? heads : stored, local, ARG(part[P_K]),
+           ARG(part[P_V]), ARG(pool), ARG(part[P_META]), ARG(n), ARG(d->n_kv_heads),
+           ARG(d->head_dim));
     ocl_kv_written(b->kv, l->kv_index);
-    LAUNCH(b, K_ATTEND, 2, global, local, ARG(part[P_Q]), ARG(part[P_ATT]), ARG(pool),
-           ARG(b->kv->device_table), ARG(width), ARG(part[P_META]), ARG(n), ARG(d->n_heads),
-           ARG(d->n_kv_heads), ARG(d->head_dim), ARG(d->window), ARG(d->attn_scale),
-           {head_bytes, NULL}, {head_bytes, NULL});
+    LAUNCH(b, int8 ? K_ATTEND8 : K_ATTEND, 2, global, local, ARG(part[P_Q]), ARG(part[P_ATT]),
+           ARG(pool), ARG(b->kv->device_table), ARG(width), ARG(part[P_META]), ARG(n),
+           ARG(d->n_heads), ARG(d->n_kv_heads), ARG(d->head_dim), ARG(d->window),
+           ARG(d->attn_scale), {head_bytes, NULL}, {head_bytes, NULL});
 }
 
 void ocl_exec_decoder(struct ocl_batch *b, const struct ocl_layer *l)
@@ -243,6 +246,14 @@ void ocl_exec_decoder(struct ocl_batch *b, const struct ocl_layer *l)
     linear(b, n, part[P_H], gate_up, 2, 0);
     LAUNCH(b, K_SWIGLU, 1, global, local, ARG(part[P_GATE]), ARG(part[P_UP]), ARG(ffn));
     linear(b, n, part[P_GATE], &down, 1, FLAG_ADD);
+}
+
+void ocl_exec_greedy(struct ocl_batch *b, const struct ocl_layer *l, uint32_t first, uint32_t count)
+{
+    cl_mem *part = b->dev->parts;
+    const size_t local[1] = {b->dev->shared->group}, global[1] = {count * local[0]};
+    LAUNCH(b, K_GREEDY, 1, global, local, ARG(part[P_OUT]), ARG(l->desc.vocab), ARG(part[P_BEST]),
+           ARG(first));
 }
 
 void ocl_exec_head(struct ocl_batch *b, const struct ocl_layer *l, uint32_t first, uint32_t count)

@@ -73,7 +73,7 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_device *dev, struc
 
     for (i = 0; i < w->layer_count; i++) {
         uint64_t bytes;
-        if (__builtin_mul_overflow(pages, ocl_page_bytes(&w->layers[i].desc), &bytes) ||
+        if (__builtin_mul_overflow(pages, ocl_page_bytes(&w->layers[i].desc, kv->type), &bytes) ||
             __builtin_add_overflow(total, bytes, &total) || bytes > dev->limits.max_alloc)
             total = UINT64_MAX / 2;
     }
@@ -87,8 +87,9 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_device *dev, struc
     carve(kv);
     for (i = 0; !st && i < w->layer_count; i++)
         if (w->layers[i].desc.kind == Q35_LAYER_DECODER)
-            st = ocl_mem_create(dev, CL_MEM_READ_WRITE, pages * ocl_page_bytes(&w->layers[i].desc),
-                                NULL, &kv->pools[w->layers[i].kv_index], "a KV cache", err);
+            st = ocl_mem_create(dev, CL_MEM_READ_WRITE,
+                                pages * ocl_page_bytes(&w->layers[i].desc, kv->type), NULL,
+                                &kv->pools[w->layers[i].kv_index], "a KV cache", err);
     if (!st)
         st = ocl_mem_create(dev, CL_MEM_READ_ONLY, 4 * pages * kv->max_sequences, NULL,
                             &kv->device_table, "a KV cache", err);
@@ -111,6 +112,8 @@ enum q35_status ocl_kv_create(struct q35_device *dev, struct q35_weights *w,
     if (!spec || !Q35_HAS(spec, struct q35_kv_spec, kv_tokens) || !spec->max_sequences ||
         !spec->kv_tokens)
         return ocl_fail(err, Q35_E_INVALID, "a KV cache without sequences or tokens");
+    if (Q35_HAS(spec, struct q35_kv_spec, type) && spec->type > Q35_KV_INT8)
+        return ocl_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", spec->type);
     if (spec->max_sequences > MAX_SEQUENCES)
         return ocl_fail(err, Q35_E_CAPACITY, "%u sequences, at most %d", spec->max_sequences,
                         MAX_SEQUENCES);
@@ -121,6 +124,7 @@ enum q35_status ocl_kv_create(struct q35_device *dev, struct q35_weights *w,
     kv->decoders = w->decoder_count;
     kv->object.dev = dev;
     kv->max_sequences = spec->max_sequences;
+    kv->type = Q35_HAS(spec, struct q35_kv_spec, type) ? spec->type : Q35_KV_F16;
     kv->page_count = (uint32_t)ocl_kv_pages(spec->kv_tokens, spec->max_sequences);
     st = kv_alloc(kv, dev, err);
     if (st) {
@@ -309,7 +313,7 @@ static cl_int own_block(struct q35_kv *kv, uint32_t s, uint32_t b)
     }
     page_drop(kv, old);
     for (i = 0; !code && i < w->layer_count; i++) {
-        uint64_t bytes = ocl_page_bytes(&w->layers[i].desc);
+        uint64_t bytes = ocl_page_bytes(&w->layers[i].desc, kv->type);
         cl_mem pool = bytes ? kv->pools[w->layers[i].kv_index] : NULL;
         if (pool)
             code = clEnqueueCopyBuffer(kv->object.dev->queue, pool, pool, (old - 1) * bytes,

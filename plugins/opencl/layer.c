@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include <q35/arith.h>
+
 #include "opencl.h"
 
 enum dim { ONE, D_MODEL, Q_DIM, KV_DIM, HEAD_DIM, D_FFN, VOCAB, PAIRS, DIMS };
@@ -194,7 +196,10 @@ void ocl_dims_add(struct ocl_dims *dims, const struct q35_layer *l,
     widen(&dims->rope_dim, l->rope_dim);
 }
 
-uint64_t ocl_page_bytes(const struct q35_layer *l)
+uint64_t ocl_page_bytes(const struct q35_layer *l, uint32_t type)
 {
-    return l->kind == Q35_LAYER_DECODER ? 4 * (uint64_t)l->n_kv_heads * PAGE * l->head_dim : 0;
+    if (l->kind != Q35_LAYER_DECODER)
+        return 0;
+    return type == Q35_KV_INT8 ? q35_kv8_page_bytes(l->n_kv_heads, l->head_dim)
+                               : 4 * (uint64_t)l->n_kv_heads * PAGE * l->head_dim;
 }

@@ -34,8 +34,11 @@ enum ocl_kernel {
     K_EMBED,
     K_ROPE,
     K_STORE,
+    K_STORE8, /* of a KV cache in int8 */
     K_ATTEND,
+    K_ATTEND8,
     K_SWIGLU,
+    K_GREEDY,
     K_COUNT
 };
 extern const char *const ocl_kernel_names[K_COUNT];
@@ -146,8 +149,8 @@ struct ocl_dims {
 };
 void ocl_dims_add(struct ocl_dims *dims, const struct q35_layer *l,
                   const struct q35_tensor_desc *tensors);
-/* Bytes of one page in one decoder layer. */
-uint64_t ocl_page_bytes(const struct q35_layer *l);
+/* Bytes of one page in one decoder layer, of an enum q35_kv_type. */
+uint64_t ocl_page_bytes(const struct q35_layer *l, uint32_t type);
 
 /* ---- device.c ------------------------------------------------------------------------------ */
 
@@ -166,6 +169,7 @@ enum ocl_part {
     P_ROPE, /* f32 [n][rope_dim] cos, then sin */
     P_META, /* uint [5][n]: ids, positions, pages to write, rows of the table, tokens with LOGITS */
     P_OUT,  /* f32 [some][vocab] */
+    P_BEST, /* uint [n]: greedy choices */
     P_COUNT
 };
 
@@ -294,7 +298,7 @@ struct ocl_row {
 struct q35_kv {
     struct ocl_object object;
     struct q35_weights *weights;
-    uint32_t max_sequences, page_count, decoders;
+    uint32_t max_sequences, page_count, decoders, type;
     cl_mem *pools;        /* [decoder_count] pages of one layer */
     uint8_t *block;       /* everything below */
     uint32_t *table;      /* [max_sequences][page_count] page of a block, from 1, or 0 */
@@ -343,6 +347,7 @@ struct ocl_batch {
     struct q35_device *dev;
     struct q35_kv *kv;
     uint32_t n, n_logits;
+    bool greedy;
     cl_int code;
     const char *what;
 };
@@ -353,5 +358,8 @@ void ocl_exec_embed(struct ocl_batch *b, const struct ocl_layer *l);
 void ocl_exec_decoder(struct ocl_batch *b, const struct ocl_layer *l);
 /* Logits of the tokens [first, first + count) among those with LOGITS, to P_OUT. */
 void ocl_exec_head(struct ocl_batch *b, const struct ocl_layer *l, uint32_t first, uint32_t count);
+/* The greedy choice of each row of P_OUT, to P_BEST from `first` on. */
+void ocl_exec_greedy(struct ocl_batch *b, const struct ocl_layer *l, uint32_t first,
+                     uint32_t count);
 
 #endif

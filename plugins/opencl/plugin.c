@@ -38,8 +38,10 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
 {
     const cl_device_fp_config needed = CL_FP_DENORM | CL_FP_ROUND_TO_NEAREST | CL_FP_INF_NAN |
                                        CL_FP_FMA | CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT;
-    struct q35_device_info own = {
-        .max_batch = MAX_BATCH, .max_sequences = MAX_SEQUENCES, .buffer_alignment = 64};
+    struct q35_device_info own = {.max_batch = MAX_BATCH,
+                                  .max_sequences = MAX_SEQUENCES,
+                                  .buffer_alignment = 64,
+                                  .features = Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8};
     struct ocl_choice choice;
     struct ocl_limits limits;
     struct ocl_settings s;

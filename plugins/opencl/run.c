@@ -16,6 +16,8 @@ static enum q35_status check_run(struct q35_device *dev, const struct q35_run *r
     enum q35_status st;
     if (!r || !Q35_HAS(r, struct q35_run, signal))
         return ocl_fail(err, Q35_E_INVALID, "a run that is NULL or too short");
+    if (r->flags & ~(uint32_t)Q35_RUN_GREEDY)
+        return ocl_fail(err, Q35_E_UNSUPPORTED, "run flags 0x%x", r->flags);
     st = ocl_object_check(r->weights ? &r->weights->object : NULL, dev, "weights", err);
     if (st)
         return st;
@@ -71,8 +73,10 @@ static enum q35_status measure(struct ocl_batch *b, const struct q35_run *r, uin
                             (int)t->id, first->desc.vocab);
     }
     *in = first->desc.kind == Q35_LAYER_EMBED ? 0 : hidden;
-    *out =
-        last->desc.kind == Q35_LAYER_HEAD ? 4 * (uint64_t)last->desc.vocab * b->n_logits : hidden;
+    b->greedy = last->desc.kind == Q35_LAYER_HEAD && r->flags & Q35_RUN_GREEDY;
+    *out = hidden;
+    if (last->desc.kind == Q35_LAYER_HEAD)
+        *out = 4 * (b->greedy ? 1 : (uint64_t)last->desc.vocab) * b->n_logits;
     return Q35_OK;
 }
 
@@ -134,8 +138,13 @@ static void head(struct ocl_batch *b, const struct ocl_layer *l, const struct q3
     for (first = 0; first < b->n_logits; first += n) {
         n = b->n_logits - first < most ? b->n_logits - first : most;
         ocl_exec_head(b, l, first, n);
-        move_out(b, b->dev->parts[P_OUT], out, first * row, n * row);
+        if (b->greedy)
+            ocl_exec_greedy(b, l, first, n);
+        else
+            move_out(b, b->dev->parts[P_OUT], out, first * row, n * row);
     }
+    if (b->greedy)
+        move_out(b, b->dev->parts[P_BEST], out, 0, 4 * (uint64_t)b->n_logits);
 }
 
 /* Queues all layers, at most AHEAD before the device; false if a cancel came. */

@@ -44,6 +44,7 @@ static uint64_t part_bytes(const struct ocl_dims *d, uint32_t n, enum ocl_part p
     words[P_Q8] = ocl_scales_at(d->cols_padded, n) + (uint64_t)n;
     words[P_ROPE] = n * d->rope_dim;
     words[P_META] = 5 * (uint64_t)n;
+    words[P_BEST] = n;
     words[P_OUT] = d->vocab * ocl_out_rows(d->vocab, n);
     return 4 * words[part];
 }
@@ -124,6 +125,11 @@ enum q35_status ocl_supports(struct q35_device *dev, const struct q35_layer *lay
     return ocl_layer_read(&dev->limits, layer, &own, tensors, err);
 }
 
+static uint32_t kv_type_of(const struct q35_plan_request *r)
+{
+    return Q35_HAS(r, struct q35_plan_request, kv_type) ? r->kv_type : Q35_KV_F16;
+}
+
 static enum q35_status plan_layers(const struct q35_device *dev, const struct q35_plan_request *r,
                                    struct ocl_dims *dims, struct q35_plan_result *own,
                                    uint64_t *page, uint32_t *decoders, struct q35_error *err)
@@ -139,7 +145,7 @@ static enum q35_status plan_layers(const struct q35_device *dev, const struct q3
         for (role = 0; role < Q35_ROLE_COUNT; role++)
             *(dev->zero_copy ? &own->host_bytes : &own->weight_bytes) += tensors[role].bytes;
         ocl_dims_add(dims, &l, tensors);
-        *page += ocl_page_bytes(&l);
+        *page += ocl_page_bytes(&l, kv_type_of(r));
         *decoders += l.kind == Q35_LAYER_DECODER;
     }
     return Q35_OK;
@@ -175,6 +181,8 @@ enum q35_status ocl_plan(struct q35_device *dev, const struct q35_plan_request *
         !r->layer_count ||
         r->layer_stride < offsetof(struct q35_layer, tensors) + sizeof(r->layers->tensors))
         return ocl_fail(err, Q35_E_INVALID, "a plan request without layers");
+    if (kv_type_of(r) > Q35_KV_INT8)
+        return ocl_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", kv_type_of(r));
     if (r->max_batch > MAX_BATCH || r->max_sequences > MAX_SEQUENCES)
         return ocl_fail(err, Q35_E_CAPACITY, "batch %u of at most %d, sequences %u of %d",
                         r->max_batch, MAX_BATCH, r->max_sequences, MAX_SEQUENCES);
