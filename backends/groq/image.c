@@ -44,22 +44,27 @@ static void pack(const struct groq_image *im, const struct q35_matrix *q, uint32
         }
 }
 
-/* The same of int8 weights. */
+/* The same of int8 weights. Their 64 columns at a time are segments of the format's tiles, which
+ * are `halves` to a tile, but for triple codes. */
 static void unpack(const struct groq_image *im, const struct q35_matrix *q, uint32_t row,
                    uint32_t rows, uint32_t k0, uint32_t n, uint32_t steps, uint8_t *out)
 {
+    uint32_t halves = im->matrix.halves, parts = Q35_SCHEME_WEIGHTS(q->scheme);
+    uint32_t tiles = q35_tiles_per_row(q->scheme, q->cols), r, s, decoded;
     int8_t w[Q35_MAX_TILE_COLS];
-    uint32_t r, k, h;
-    for (r = 0; r < rows; r++)
-        for (k = 0; k < n; k++) {
-            q35_decode_row(q->scheme, q->tables, tile_at(q, im->matrix.tiles, row + r, k0 + k),
-                           (row + r) % Q35_TILE_ROWS, w);
-            for (h = 0; h < im->matrix.halves; h++) {
-                uint32_t member = h * GROQ_DECODED_WIDTH + r % GROQ_DECODED_WIDTH;
-                uint64_t step = (uint64_t)member * steps + r / GROQ_DECODED_WIDTH;
-                memcpy(out + step * im->lanes + 64 * k, w + 64 * h, 64);
-            }
+    for (r = 0; r < rows; r++) {
+        decoded = UINT32_MAX;
+        for (s = 0; s < n * halves; s++) { /* segments from k0 on */
+            uint32_t from = k0 * halves + s;
+            uint32_t member = s % halves * GROQ_DECODED_WIDTH + r % GROQ_DECODED_WIDTH;
+            uint64_t step = (uint64_t)member * steps + r / GROQ_DECODED_WIDTH;
+            if (from / parts != decoded)
+                q35_decode_row(q->scheme, q->tables, tile_at(q, tiles, row + r, from / parts),
+                               (row + r) % Q35_TILE_ROWS, w);
+            decoded = from / parts;
+            memcpy(out + step * im->lanes + 64 * (s / halves), w + 64 * (from % parts), 64);
         }
+    }
 }
 
 static void fill(struct groq_image *im, const struct tsp *t, const struct q35_matrix *q)

@@ -63,11 +63,13 @@ static uint32_t ceil_div(uint32_t a, uint32_t b)
 static void matrix_init(struct tsp_matrix *m, const struct tsp *t, const struct groq_shape *s,
                         enum groq_weights weights)
 {
+    bool triple = Q35_SCHEME_WEIGHTS(s->scheme) == 3;
     m->rows = q35_pad_rows(s->rows);
-    m->tiles = q35_tiles_per_row(s->scheme, s->cols);
-    m->weights = (uint8_t)Q35_SCHEME_WEIGHTS(s->scheme);
+    /* int8 from triple codes lies as that of pairs does: 128 columns at a time */
+    m->tiles = triple ? q35_pad_cols(s->cols) / 128 : q35_tiles_per_row(s->scheme, s->cols);
+    m->weights = (uint8_t)(triple ? 2 : Q35_SCHEME_WEIGHTS(s->scheme));
     m->ring = (uint8_t)Q35_SCHEME_RING(s->scheme);
-    m->packed = weights == GROQ_WEIGHTS_PACKED && !m->ring;
+    m->packed = weights == GROQ_WEIGHTS_PACKED && !m->ring && !triple;
     m->halves = m->weights;
     m->parts = m->packed && Q35_SCHEME_HAS_B(s->scheme) ? 2 : 1;
     m->bias = s->bias;

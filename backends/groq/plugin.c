@@ -69,6 +69,23 @@ static enum q35_status enumerate(const struct q35_host *host, const struct q35_o
     return st == Q35_E_UNSUPPORTED ? Q35_OK : st;
 }
 
+static void device_destroy(void *user)
+{
+    struct groq_device *g = user;
+    if (g && g->mode->close && g->state)
+        g->mode->close(g->state);
+    free(g);
+}
+
+/* The software device of a mode, but for `user`. */
+static struct q35_soft_config soft_config(const struct groq_mode *mode)
+{
+    return (struct q35_soft_config){.ops = mode->ops,
+                                    .layer = mode->layer,
+                                    .user_close = device_destroy,
+                                    .features = Q35_FEATURE_TRIPLE};
+}
+
 static enum q35_status device_info(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device_info *info,
                                    struct q35_error *err)
@@ -77,6 +94,7 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
                                   .max_batch = Q35_SOFT_MAX_BATCH,
                                   .max_sequences = Q35_SOFT_MAX_SEQUENCES,
                                   .buffer_alignment = Q35_SOFT_ALIGNMENT};
+    struct q35_soft_config soft;
     struct groq_config c;
     const struct groq_mode *mode;
     enum q35_status st;
@@ -89,8 +107,8 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     if (st)
         return st;
     own.simulated = mode->simulated;
-    own.features =
-        q35_soft_features(&(struct q35_soft_config){.ops = mode->ops, .layer = mode->layer});
+    soft = soft_config(mode);
+    own.features = q35_soft_features(&soft);
     if (mode->simulated) {
         snprintf(own.name, sizeof(own.name), "%s, %u chip%s", mode->device, c.chips,
                  c.chips == 1 ? "" : "s");
@@ -107,18 +125,10 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     return Q35_OK;
 }
 
-static void device_destroy(void *user)
-{
-    struct groq_device *g = user;
-    if (g && g->mode->close && g->state)
-        g->mode->close(g->state);
-    free(g);
-}
-
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device **out, struct q35_error *err)
 {
-    struct q35_soft_config config = {.user_close = device_destroy};
+    struct q35_soft_config config;
     struct groq_device *g;
     enum q35_status st;
     *out = NULL;
@@ -136,9 +146,8 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
         free(g);
         return st;
     }
+    config = soft_config(g->mode);
     config.user = g;
-    config.ops = g->mode->ops;
-    config.layer = g->mode->layer;
     return q35_soft_open(&config, out, err);
 }
 

@@ -123,7 +123,7 @@ static enum q35_status check_tensor(const struct q35_layer *l, const struct q35_
                    : bad_tensor(err, Q35_E_INVALID, l, t->role, "has the wrong shape");
     if (t->rows != dims[r->rows] || t->cols != dims[r->cols])
         return bad_tensor(err, Q35_E_INVALID, l, t->role, "has the wrong shape");
-    if ((weights != 1 && weights != 2) || t->scheme >> 18)
+    if (weights < 1 || weights > 3 || t->scheme >> 18)
         return bad_tensor(err, Q35_E_UNSUPPORTED, l, t->role, "has an unknown scheme");
     if (block && (block & (block - 1) || q35_pad_cols(t->cols) % block))
         return bad_tensor(err, Q35_E_INVALID, l, t->role, "has a bad rotation block");

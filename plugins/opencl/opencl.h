@@ -168,7 +168,7 @@ enum ocl_part {
     P_Q8,   /* int8 [n rounded up][cols_padded], then f32 [n] scales */
     P_ROPE, /* f32 [n][rope_dim] cos, then sin */
     P_META, /* uint [5][n]: ids, positions, pages to write, rows of the table, tokens with LOGITS */
-    P_OUT,  /* f32 [some][vocab] */
+    P_OUT,  /* f32 [n, 16 at most][vocab]: logits */
     P_BEST, /* uint [n]: greedy choices */
     P_COUNT
 };
@@ -223,8 +223,7 @@ uint64_t ocl_scratch_bytes(const struct ocl_dims *dims, uint32_t n);
 enum q35_status ocl_scratch_reserve(struct q35_device *dev, const struct ocl_dims *dims, uint32_t n,
                                     struct q35_error *err);
 void ocl_scratch_free(struct q35_device *dev);
-/* Rows of logits that P_OUT holds, and the float of P_Q8 at which the scales of n tokens begin. */
-uint32_t ocl_out_rows(uint64_t vocab, uint32_t n);
+/* The float of P_Q8 at which the scales of n tokens begin. */
 uint32_t ocl_scales_at(uint64_t cols_padded, uint32_t n);
 enum q35_status ocl_supports(struct q35_device *dev, const struct q35_layer *layer,
                              struct q35_error *err);

@@ -41,7 +41,8 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     struct q35_device_info own = {.max_batch = MAX_BATCH,
                                   .max_sequences = MAX_SEQUENCES,
                                   .buffer_alignment = 64,
-                                  .features = Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8};
+                                  .features = Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8 |
+                                              Q35_FEATURE_TRIPLE};
     struct ocl_choice choice;
     struct ocl_limits limits;
     struct ocl_settings s;

@@ -134,9 +134,9 @@ static void send_meta(struct ocl_batch *b, const struct q35_run *r)
 static void head(struct ocl_batch *b, const struct ocl_layer *l, const struct q35_span *out)
 {
     uint64_t row = 4 * (uint64_t)l->desc.vocab;
-    uint32_t most = ocl_out_rows(l->desc.vocab, b->n), first, n;
+    uint32_t first, n;
     for (first = 0; first < b->n_logits; first += n) {
-        n = b->n_logits - first < most ? b->n_logits - first : most;
+        n = b->n_logits - first < MOST_TOKENS ? b->n_logits - first : MOST_TOKENS;
         ocl_exec_head(b, l, first, n);
         if (b->greedy)
             ocl_exec_greedy(b, l, first, n);

@@ -8,15 +8,6 @@
 
 #include "opencl.h"
 
-enum { OUT_FLOATS = 4 << 20 };
-
-uint32_t ocl_out_rows(uint64_t vocab, uint32_t n)
-{
-    uint64_t rows = vocab ? OUT_FLOATS / vocab : 1;
-    rows = rows < MOST_TOKENS ? MOST_TOKENS : rows;
-    return rows < n ? (uint32_t)rows : n;
-}
-
 uint32_t ocl_scales_at(uint64_t cols_padded, uint32_t n)
 {
     uint64_t rows = (n + MOST_TOKENS - 1) & ~(uint32_t)(MOST_TOKENS - 1);
@@ -45,7 +36,7 @@ static uint64_t part_bytes(const struct ocl_dims *d, uint32_t n, enum ocl_part p
     words[P_ROPE] = n * d->rope_dim;
     words[P_META] = 5 * (uint64_t)n;
     words[P_BEST] = n;
-    words[P_OUT] = d->vocab * ocl_out_rows(d->vocab, n);
+    words[P_OUT] = d->vocab * (n < MOST_TOKENS ? n : MOST_TOKENS);
     return 4 * words[part];
 }
 

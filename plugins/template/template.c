@@ -78,6 +78,9 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     own.max_batch = 256;
     own.max_sequences = 64;
     own.buffer_alignment = 64;
+    /* What it does beyond ABI 1.0. matmul below takes codes of three weights; greedy runs and KV in
+     * int8 the host does itself, and adds them here. */
+    own.features = Q35_FEATURE_TRIPLE;
     /* The host may know fewer fields than this header: fill only what lies inside its size. */
     memcpy(info, &own, size < sizeof(own) ? size : sizeof(own));
     return Q35_OK;
@@ -126,12 +129,12 @@ static uint32_t before(uint8_t code[16][64], uint32_t ring, uint32_t r, uint32_t
     return code[(r + 16 - back) & 15][ring && r < back ? (j + 63) & 63 : j];
 }
 
-/* Decodes one tile: w[16][128] for pair schemes, w[16][64] (rows 128 apart) for single ones. This
- * is format.h's q35_decode_row for all rows, with every code unpacked once. */
-static void decode_tile(const struct q35_matrix *m, const uint8_t *tile, int8_t w[16][128])
+/* Decodes one tile: 64 columns of w for each weight that a code stands for. This is format.h's
+ * q35_decode_row for all rows, with every code unpacked once. */
+static void decode_tile(const struct q35_matrix *m, const uint8_t *tile, int8_t w[16][192])
 {
     const struct q35_tables *t = m->tables;
-    uint32_t pair = Q35_SCHEME_WEIGHTS(m->scheme) == 2, ring = Q35_SCHEME_RING(m->scheme), r, j;
+    uint32_t weights = Q35_SCHEME_WEIGHTS(m->scheme), ring = Q35_SCHEME_RING(m->scheme), r, j;
     uint8_t code[16][64];
 
     for (r = 0; r < 16; r++)
@@ -146,12 +149,15 @@ static void decode_tile(const struct q35_matrix *m, const uint8_t *tile, int8_t 
         }
     for (r = 0; r < 16; r++)
         for (j = 0; j < 64; j++) {
-            uint32_t c = code[r][j], h = before(code, ring, r, j, 1);
+            uint32_t c = code[r][j], h = before(code, ring, r, j, 1), b;
             if (ring)
                 h ^= before(code, ring, r, j, 2);
-            w[r][j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)(t->b[h] >> 4));
-            if (pair)
-                w[r][j + 64] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)(t->b[h] & 15));
+            b = t->b[h];
+            w[r][j] = (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b >> 4));
+            if (weights > 1)
+                w[r][j + 64] = (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b & 15));
+            if (weights > 2) /* Q35_FEATURE_TRIPLE */
+                w[r][j + 128] = (int8_t)(t->a2[c] + Q35_B_STEP * (int)q35_b_third(b));
         }
 }
 
@@ -159,17 +165,18 @@ static void decode_tile(const struct q35_matrix *m, const uint8_t *tile, int8_t 
 static void multiply_block(const struct q35_matrix *m, const uint8_t *tiles, const int8_t *q,
                            uint32_t n, int32_t *sums)
 {
-    uint32_t cols = q35_tile_cols(m->scheme), k, t, r, j;
-    int8_t w[16][128];
+    uint32_t count = q35_tiles_per_row(m->scheme, m->cols_padded), k, t, r, j;
+    int8_t w[16][192];
 
     memset(sums, 0, sizeof(*sums) * Q35_TILE_ROWS * n);
-    for (k = 0; k < m->cols_padded; k += cols, tiles += Q35_TILE_BYTES) {
+    for (k = 0; k < count; k++, tiles += Q35_TILE_BYTES) {
+        uint32_t used = q35_tile_used(m->scheme, m->cols_padded, k);
         decode_tile(m, tiles, w);
         for (t = 0; t < n; t++) {
-            const int8_t *x = q + (uint64_t)t * m->cols_padded + k;
+            const int8_t *x = q + (uint64_t)t * m->cols_padded + k * q35_tile_cols(m->scheme);
             for (r = 0; r < 16; r++) {
                 int32_t sum = 0;
-                for (j = 0; j < cols; j++)
+                for (j = 0; j < used; j++)
                     sum += w[r][j] * x[j];
                 sums[t * Q35_TILE_ROWS + r] += sum;
             }

@@ -61,6 +61,18 @@ static val emit_before(struct gen *g, uint32_t scheme, val c, val r, val j, uint
     return emit_cast(g, "arith.index_castui", v, "i8", "index");
 }
 
+/* What the byte b of table B says for weight k of a code: its high four bits, its low ones, or the
+ * exclusive or of both. */
+static val emit_nibble(struct gen *g, val b, uint32_t k)
+{
+    val four = text_op(&g->m, "arith.constant 4 : i8"), low = 0, high = 0;
+    if (k != 1)
+        high = emit_bin(g, "arith.shrui", b, four, "i8");
+    if (k)
+        low = emit_bin(g, "arith.andi", b, text_op(&g->m, "arith.constant 15 : i8"), "i8");
+    return k < 2 ? (k ? low : high) : emit_bin(g, "arith.xori", high, low, "i8");
+}
+
 /* @decode(tables, codes, at, c, w): the tile at byte `at`; c: unpacked codes, w: weights. */
 void func_decode(struct gen *g, uint32_t scheme)
 {
@@ -88,10 +100,9 @@ void func_decode(struct gen *g, uint32_t scheme)
         b = emit_table(g, tables, 2, h);
     }
     for (k = 0; k < Q35_SCHEME_WEIGHTS(scheme); k++) {
-        v = emit_table(g, tables, k, code);
+        v = emit_table(g, tables, k < 2 ? k : 3, code);
         if (Q35_SCHEME_HAS_B(scheme)) {
-            n = text_op(&g->m, "arith.constant %u : i8", k ? 15u : 4u);
-            n = emit_bin(g, k ? "arith.andi" : "arith.shrui", b, n, "i8");
+            n = emit_nibble(g, b, k);
             h = text_op(&g->m, "arith.constant %u : i8", (unsigned)gen_u(g, GROQ_N_B_STEP));
             v = emit_bin(g, "arith.addi", v, emit_bin(g, "arith.muli", n, h, "i8"), "i8");
         }
@@ -106,15 +117,25 @@ void func_decode(struct gen *g, uint32_t scheme)
 
 /* ---- product ----------------------------------------------------------------------------- */
 
-/* @dot_NAME(n, q, k0, w, acc, r0): 16 decoded rows times the activations from column k0 on. */
-static void func_dot(struct gen *g, const char *name, uint32_t padded, uint32_t cols, uint32_t rows)
+/* Columns that one call of @dot takes: a tile, or one of the three parts of a triple tile, the last
+ * of which may lie beyond the padded columns. */
+static uint32_t dot_cols(uint32_t scheme)
+{
+    return Q35_SCHEME_WEIGHTS(scheme) == 3 ? Q35_TILE_CODES : q35_tile_cols(scheme);
+}
+
+/* @dot_NAME(n, q, k0, w, w0, acc, r0): `count` columns of 16 decoded rows, from column w0 on, times
+ * the activations from column k0 on. */
+static void func_dot(struct gen *g, const char *name, uint32_t padded, uint32_t cols,
+                     uint32_t count, uint32_t rows)
 {
     val n = text_new(&g->m), q = text_new(&g->m), k0 = text_new(&g->m), w = text_new(&g->m);
+    val w0 = text_new(&g->m);
     val acc = text_new(&g->m), r0 = text_new(&g->m), t, r, k, a, b, zero, sum, next, out;
     open_func(g,
               "dot_%s(" V ": index, " V ": memref<?x%uxi8>, " V ": index, " V
-              ": memref<16x%uxi8>, " V ": memref<?x%uxi32>, " V ": index)",
-              name, n, q, padded, k0, w, cols, acc, rows, r0);
+              ": memref<16x%uxi8>, " V ": index, " V ": memref<?x%uxi32>, " V ": index)",
+              name, n, q, padded, k0, w, cols, w0, acc, rows, r0);
     zero = emit_i32(g, &ty_scalar, 0);
     t = open_affine_to(g, n);
     r = open_affine(g, Q35_TILE_ROWS);
@@ -122,10 +143,11 @@ static void func_dot(struct gen *g, const char *name, uint32_t padded, uint32_t 
     k = text_new(&g->m);
     sum = text_new(&g->m);
     text_open(&g->m, V " = affine.for " V " = 0 to %u iter_args(" V " = " V ") -> (i32)", out, k,
-              cols, sum, zero);
+              count, sum, zero);
     a = text_op(&g->m, "affine.load " V "[" V ", " V " + " V "] : memref<?x%uxi8>", q, t, k, k0,
                 padded);
-    b = text_op(&g->m, "affine.load " V "[" V ", " V "] : memref<16x%uxi8>", w, r, k, cols);
+    b = text_op(&g->m, "affine.load " V "[" V ", " V " + " V "] : memref<16x%uxi8>", w, r, k, w0,
+                cols);
     a = emit_cast(g, "arith.extsi", a, "i8", "i32");
     b = emit_cast(g, "arith.extsi", b, "i8", "i32");
     next = emit_bin(g, "arith.muli", a, b, "i32");
@@ -240,17 +262,26 @@ static void emit_decode(struct gen *g, const struct tile_args *a, val block, val
 
 static void emit_tile(struct gen *g, const struct tile_args *a, val row, val r0, val k)
 {
-    uint32_t cols = q35_tile_cols(a->d->scheme);
+    uint32_t cols = q35_tile_cols(a->d->scheme), count = dot_cols(a->d->scheme);
+    uint32_t padded = q35_pad_cols(a->d->cols);
     val block = emit_bin(g, "arith.divui", row, emit_index(g, Q35_TILE_ROWS), "index"), k0, r;
+    val w0 = emit_index(g, 0);
     emit_decode(g, a, block, k);
     k0 = emit_bin(g, "arith.muli", k, emit_index(g, cols), "index");
     r = emit_bin(g, "arith.subi", row, r0, "index");
+    if (count < cols) { /* those parts of the tile that lie inside the matrix */
+        val left = emit_bin(g, "arith.subi", emit_index(g, padded), k0, "index");
+        left = emit_min(g, left, emit_index(g, cols));
+        w0 = open_scf(g, w0, left, emit_index(g, count));
+        k0 = emit_bin(g, "arith.addi", k0, w0, "index");
+    }
     text_line(&g->m,
-              "func.call @dot_%s(" V ", " V ", " V ", " V ", " V ", " V
-              ") : (index, memref<?x%uxi8>, index, memref<16x%uxi8>, memref<?x%uxi32>, index) "
-              "-> ()",
-              a->name, a->n, a->q, k0, a->w, a->acc, r, q35_pad_cols(a->d->cols), cols,
-              a->tile.rows);
+              "func.call @dot_%s(" V ", " V ", " V ", " V ", " V ", " V ", " V
+              ") : (index, memref<?x%uxi8>, index, memref<16x%uxi8>, index, memref<?x%uxi32>, "
+              "index) -> ()",
+              a->name, a->n, a->q, k0, a->w, w0, a->acc, r, padded, cols, a->tile.rows);
+    if (count < cols)
+        text_close(&g->m);
 }
 
 /* @matmul_ROWS_COLS_SCHEME_BIAS_RESIDUAL(n, q, token_scales, blob, bias, y, c, w, acc): tiles of
@@ -266,7 +297,7 @@ void func_matmul(struct gen *g, const struct q35_tensor_desc *d, bool bias, bool
     snprintf(name, sizeof(name), "%u_%u_%u_%d_%d", d->rows, d->cols, d->scheme, bias, residual);
     if (groq_tile_bytes(cols, a.tile) > g->tile_bytes)
         g->tile_bytes = groq_tile_bytes(cols, a.tile);
-    func_dot(g, name, q35_pad_cols(d->cols), cols, a.tile.rows);
+    func_dot(g, name, q35_pad_cols(d->cols), cols, dot_cols(d->scheme), a.tile.rows);
     func_finish(g, name, d, a.tile.rows, bias, residual);
     a.n = text_new(&g->m), a.q = text_new(&g->m), ts = text_new(&g->m), blob = text_new(&g->m);
     bi = text_new(&g->m), y = text_new(&g->m), a.c = text_new(&g->m), a.w = text_new(&g->m);
@@ -365,7 +396,8 @@ void func_embed(struct gen *g, const struct q35_layer *l, const struct q35_tenso
     k = open_scf(g, zero, emit_index(g, tiles), one);
     emit_decode(g, &a, block, k);
     at = emit_bin(g, "arith.muli", k, emit_index(g, cols), "index");
-    j = open_scf(g, zero, emit_index(g, cols), one);
+    v = emit_bin(g, "arith.subi", emit_index(g, padded), at, "index");
+    j = open_scf(g, zero, emit_min(g, v, emit_index(g, cols)), one);
     v = text_op(&g->m, "memref.load " V "[" V ", " V "] : memref<16x%uxi8>", a.w, row, j, cols);
     v = emit_cast(g, "arith.sitofp", v, "i8", "f32");
     v = emit_bin(g, "arith.mulf", v, s, "f32");

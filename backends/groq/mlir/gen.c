@@ -24,7 +24,7 @@ struct entry {
     val roles[Q35_ROLE_COUNT];
     uint64_t arena_bytes;
     char arena_type[40];
-    val c, w[2], acc, q8, buf, scales; /* w by weights per code - 1; q8, acc: byte offsets */
+    val c, w[3], acc, q8, buf, scales; /* w by weights per code - 1; q8, acc: byte offsets */
     uint64_t q8_at, acc_at, buf_at;
 };
 
@@ -224,10 +224,11 @@ static void view_tile(struct entry *e)
     e->c = view(e, 0, false, "memref<16x64xi8>");
     e->w[0] = view(e, 1024, false, "memref<16x64xi8>");
     e->w[1] = view(e, 1024, false, "memref<16x128xi8>");
-    e->scales = view(e, 3072, true, "memref<?xf32>");
+    e->w[2] = view(e, 1024, false, "memref<16x192xi8>");
+    e->scales = view(e, 4096, true, "memref<?xf32>");
 }
 
-enum { TILE_BUFFERS = 3072 + 64 }; /* codes 16x64, weights 16x128, scales of 16 tokens */
+enum { TILE_BUFFERS = 4096 + 64 }; /* codes 16x64, weights 16x192, scales of 16 tokens */
 
 static void body_embed(struct entry *e)
 {

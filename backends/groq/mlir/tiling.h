@@ -34,7 +34,7 @@ struct groq_tile {
 };
 
 /* Bytes that do not depend on the number of rows. */
-/*@ requires tile_cols <= 128 && k_tiles <= 65536;
+/*@ requires tile_cols <= 192 && k_tiles <= 65536;
     assigns \nothing;
     ensures \result == 1600 + 16 * tile_cols + 16 * k_tiles * tile_cols; */
 static inline uint64_t groq_tile_fixed_bytes(uint32_t tile_cols, uint32_t k_tiles)
@@ -52,7 +52,7 @@ static inline uint64_t groq_tile_block_bytes(uint32_t k_tiles)
     return (uint64_t)Q35_TILE_BYTES * k_tiles + 128u + 128u * (uint64_t)GROQ_TILE_TOKENS;
 }
 
-/*@ requires tile_cols <= 128 && t.k_tiles <= 65536;
+/*@ requires tile_cols <= 192 && t.k_tiles <= 65536;
     assigns \nothing;
     ensures \result == 1600 + 16 * tile_cols + 16 * t.k_tiles * tile_cols +
       t.rows / 16 * (896 * t.k_tiles + 2176); */
@@ -62,12 +62,12 @@ static inline uint64_t groq_tile_bytes(uint32_t tile_cols, struct groq_tile t)
            t.rows / 16u * groq_tile_block_bytes(t.k_tiles);
 }
 
-/* rows_padded: multiple of 16, not 0. tiles: packed tiles in a row, not 0. tile_cols: 64 or 128. */
-/*@ requires rows_padded >= 16 && tiles >= 1 && (tile_cols == 64 || tile_cols == 128);
-    assigns \nothing;
-    ensures 1 <= \result.k_tiles <= tiles && 16 <= \result.rows <= rows_padded;
-    ensures 1600 + 16 * tile_cols + 16 * \result.k_tiles * tile_cols +
-      \result.rows / 16 * (896 * \result.k_tiles + 2176) <= GROQ_TILE_BYTES; */
+/* rows_padded: multiple of 16, not 0. tiles: packed tiles in a row, not 0. tile_cols: 64, 128 or
+ * 192. */
+/*@ requires rows_padded >= 16 && tiles >= 1 && (tile_cols == 64 || tile_cols == 128 || tile_cols ==
+   192); assigns \nothing; ensures 1 <= \result.k_tiles <= tiles && 16 <= \result.rows <=
+   rows_padded; ensures 1600 + 16 * tile_cols + 16 * \result.k_tiles * tile_cols + \result.rows / 16
+   * (896 * \result.k_tiles + 2176) <= GROQ_TILE_BYTES; */
 static inline struct groq_tile groq_tile_choose(uint32_t rows_padded, uint32_t tiles,
                                                 uint32_t tile_cols)
 {

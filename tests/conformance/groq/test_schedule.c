@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "core/base/base.h"
+
 static void must_be_legal(struct tsp_program *p, const char *what)
 {
     struct tsp_verdict v;
@@ -15,15 +17,15 @@ static void must_be_legal(struct tsp_program *p, const char *what)
     tsp_program_free(p);
 }
 
-static const uint32_t schemes[] = {Q35_SCHEME_ALT43, Q35_SCHEME_VQ2, Q35_SCHEME_TRELLIS,
-                                   Q35_SCHEME_TRELLIS2, Q35_SCHEME_SINGLE};
+static const uint32_t schemes[] = {Q35_SCHEME_ALT43,    Q35_SCHEME_VQ2,    Q35_SCHEME_TRELLIS,
+                                   Q35_SCHEME_TRELLIS2, Q35_SCHEME_SINGLE, Q35_SCHEME_TRIPLE};
 
 static void all_legal(void **state)
 {
     static const uint32_t tokens[] = {1, 3, 16, 64};
     uint32_t s, w, c, t, slow;
     (void)state;
-    for (s = 0; s < 5; s++)
+    for (s = 0; s < Q35_COUNT(schemes); s++)
         for (w = 0; w < 2; w++)
             for (c = 1; c <= 3; c++)
                 for (t = 0; t < 4; t++)
@@ -73,7 +75,7 @@ static void executes_exactly(void **state)
 {
     uint32_t s, w, c;
     (void)state;
-    for (s = 0; s < 5; s++)
+    for (s = 0; s < Q35_COUNT(schemes); s++)
         for (w = 0; w < 2; w++)
             for (c = 1; c <= 3; c++) {
                 struct groq_product g = shape(schemes[s], 330 + 170 * c, 500 + 400 * s, 1 + 3 * c,

@@ -59,6 +59,7 @@ static void make_matrix(struct q35_matrix *m, const struct groq_shape *s)
         bool b = Q35_SCHEME_HAS_B(s->scheme);
         ((int8_t *)blob)[i] = (int8_t)((int)below(b ? 135 : 255) - 127);
         ((int8_t *)blob)[128 + i] = (int8_t)((int)below(b ? 135 : 255) - 127);
+        ((int8_t *)blob)[384 + i] = (int8_t)((int)below(b ? 135 : 255) - 127);
         if (!b)
             blob[256 + i] = 0;
     }

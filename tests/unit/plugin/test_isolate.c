@@ -321,7 +321,7 @@ static void kv_types_and_greedy(void **state)
         struct rig r;
         rig_init(&r, i, 60);
         assert_int_equal(r.registry->devices[1].info.features,
-                         Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8);
+                         Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8 | Q35_FEATURE_TRIPLE);
         r.dev.kv_type = Q35_KV_INT8;
         must(load_init(&l, &r, Q35_DURING_CALL, &err), &err);
         request.layer_count = l.m->layer_count;
