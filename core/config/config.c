@@ -38,6 +38,7 @@ static const struct q35_key keys[] = {
     {"schedule", "micro_batch", Q35_KEY_U32, AT(micro_batch), 0, 65536, NULL, "64"},
     {"schedule", "max_sequences", Q35_KEY_U32, AT(max_sequences), 1, 65536, NULL, "8"},
     {"schedule", "kv_tokens", Q35_KEY_U32, AT(kv_tokens), 0, 1u << 30, NULL, "0"},
+    {"schedule", "kv_type", Q35_KEY_CHOICE, AT(kv_type), 0, 0, "f16|int8", "f16"},
     {"schedule", "probe_seconds", Q35_KEY_U32, AT(probe_seconds), 1, 600, NULL, "10"},
 };
 
@@ -56,6 +57,15 @@ const struct q35_key *q35_config_keys(uint32_t *count)
 {
     *count = (uint32_t)Q35_COUNT(keys);
     return keys;
+}
+
+enum q35_status q35_config_set_kv_type(struct q35_config *c, const char *value,
+                                       struct q35_error *err)
+{
+    for (size_t i = 0; i < Q35_COUNT(keys); i++)
+        if (keys[i].offset == AT(kv_type))
+            return q35_key_store(&keys[i], value, "", c, err);
+    return Q35_E_INTERNAL;
 }
 
 struct loader {

@@ -60,6 +60,7 @@ struct q35_config {
     uint32_t micro_batch;
     uint32_t max_sequences;
     uint32_t kv_tokens; /* 0: context * max_sequences, but at most 32768 or context if more */
+    char *kv_type;      /* "f16" | "int8"; see q35_config_kv_type */
     uint32_t probe_seconds;
     struct q35_config_range *ranges;
     uint32_t range_count;
@@ -77,6 +78,14 @@ void q35_config_free(struct q35_config *c);
  * the path of a plugin, which contains a slash and is relative to the working directory. */
 enum q35_status q35_config_default(struct q35_config **out, const char *backend,
                                    struct q35_error *err);
+/* Of the KV caches: enum q35_kv_type. */
+static inline uint32_t q35_config_kv_type(const struct q35_config *c)
+{
+    return c->kv_type && c->kv_type[0] == 'i' ? Q35_KV_INT8 : Q35_KV_F16;
+}
+/* kv_type from elsewhere than the file: CONFIG if it is neither f16 nor int8. */
+enum q35_status q35_config_set_kv_type(struct q35_config *c, const char *value,
+                                       struct q35_error *err);
 /* The [backend] section of that name, or NULL. */
 const struct q35_config_backend *q35_config_find(const struct q35_config *c, const char *name);
 /* Line of an option of a backend, else of its section: for messages. */

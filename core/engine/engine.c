@@ -185,6 +185,7 @@ static enum q35_status allocate(struct q35_engine *e, struct q35_error *err)
     /* A later plan may allow more tokens than the first. */
     e->batch = calloc(e->config->max_batch, sizeof(*e->batch));
     e->logits = aligned_alloc(64, ((size_t)e->max_sequences * p->vocab * 4 + 63) / 64 * 64);
+    e->ids = calloc(e->max_sequences, sizeof(*e->ids));
     e->scratch = malloc((size_t)p->vocab * 4);
     e->lost = calloc(e->registry->device_count, sizeof(*e->lost));
     for (i = 0; e->slots && i < e->max_sequences; i++) {
@@ -193,7 +194,7 @@ static enum q35_status allocate(struct q35_engine *e, struct q35_error *err)
             return q35_fail(err, Q35_E_NOMEM, "no memory for %u sequences", e->max_sequences);
     }
     e->resets = calloc(e->registry->device_count, sizeof(*e->resets));
-    if (!e->slots || !e->batch || !e->logits || !e->scratch || !e->lost || !e->resets)
+    if (!e->slots || !e->batch || !e->logits || !e->ids || !e->scratch || !e->lost || !e->resets)
         return q35_fail(err, Q35_E_NOMEM, "no memory for the engine");
     return Q35_OK;
 }
@@ -295,6 +296,7 @@ void q35_engine_destroy(struct q35_engine *e)
     free(e->slots);
     free(e->batch);
     free(e->logits);
+    free(e->ids);
     free(e->scratch);
     free(e->lost);
     free(e->resets);
@@ -332,6 +334,7 @@ static enum q35_status request_create(struct q35_request **out, const struct q35
         r->p = *p;
         r->p.prompt = NULL;
         r->refs = 2;
+        r->greedy = q35_sampling_is_greedy(&p->sampling) && !p->logprobs;
         r->limit = (uint32_t)p->prompt_len + p->max_tokens;
         r->tokens = malloc((size_t)r->limit * sizeof(*r->tokens));
         st = q35_sampler_create(&r->sampler, &p->sampling, q35_model_params(e->model)->vocab, err);

@@ -55,6 +55,7 @@ struct q35_engine_stats {
     uint32_t running, waiting;
     uint32_t kv_used, kv_total; /* tokens */
     uint64_t prompt_tokens, output_tokens;
+    uint64_t device_tokens; /* of output_tokens: chosen by the device, greedily */
     uint64_t rejected, failed, cancelled, completed;
     bool ready; /* a device can serve */
 };

@@ -28,6 +28,7 @@ struct stages {
     float *hidden[2];      /* [max_batch][d_model] each */
     uint64_t *signals;     /* [registry devices] last timeline value used */
     uint32_t micro_batch;  /* least tokens in a part of a batch; 0: batches are not parted */
+    bool greedy;           /* the head's device offers Q35_RUN_GREEDY */
     _Atomic uint32_t lost; /* registry index of the device that was lost, or UINT32_MAX */
 };
 
@@ -37,7 +38,8 @@ struct batch {
     const struct q35_model *model;
     const struct q35_token *tokens; /* [n] */
     uint32_t n;
-    float *logits; /* [tokens with LOGITS][vocab] */
+    float *logits; /* [tokens with LOGITS][vocab], or */
+    uint32_t *ids; /* [tokens with LOGITS] of a greedy run, else NULL */
 };
 
 /* A sequence id of the KV caches and what they hold for it. A slot without a request keeps its
@@ -61,7 +63,8 @@ struct q35_request {
     uint32_t slot;
     uint32_t batch_at; /* this step: index of its logits row, UINT32_MAX without */
     uint32_t batch_tokens;
-    int refs; /* engine and submitter; guarded by the engine's mutex */
+    bool greedy; /* a device may choose its tokens */
+    int refs;    /* engine and submitter; guarded by the engine's mutex */
     bool cancelled, finished;
 };
 
@@ -77,6 +80,8 @@ struct q35_engine {
     struct slot *slots;      /* [max_sequences] */
     struct q35_token *batch; /* [max_batch] */
     float *logits;           /* [max_sequences][vocab] */
+    uint32_t *ids;           /* [max_sequences] of a greedy batch */
+    bool greedy;             /* this step's batch: ids instead of logits */
     float *scratch;          /* [vocab] the copy a sampler may change */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
@@ -93,11 +98,12 @@ enum q35_status q35_stages_create(struct stages *s, const struct q35_model *mode
                                   const struct q35_config *config, uint32_t kv_tokens,
                                   uint32_t max_sequences, struct q35_error *err);
 void q35_stages_destroy(struct stages *s);
-/* Runs n tokens through all stages. logits: [tokens with LOGITS][vocab]. With DEVICE_LOST, s->lost
- * names the device. */
+/* Runs n tokens through all stages. logits: [tokens with LOGITS][vocab]; or, if s->greedy, ids:
+ * [tokens with LOGITS], the greatest of each, below vocab: a device that gives others is lost. One
+ * of the two is NULL. With DEVICE_LOST, s->lost names the device. */
 enum q35_status q35_stages_run(struct stages *s, const struct q35_model *model,
                                const struct q35_token *tokens, uint32_t n, float *logits,
-                               struct q35_error *err);
+                               uint32_t *ids, struct q35_error *err);
 /* Tokens from .. from+n-1 of a batch through one stage; the stages before must have had them. */
 enum q35_status q35_stage_slice(const struct batch *b, uint32_t stage, uint32_t from, uint32_t n,
                                 struct q35_error *err);

@@ -57,6 +57,11 @@ static bool has_penalties(const struct q35_sampling *s)
     return s->repeat_penalty != 1.0f || s->frequency_penalty != 0.0f || s->presence_penalty != 0.0f;
 }
 
+bool q35_sampling_is_greedy(const struct q35_sampling *s)
+{
+    return (s->temperature <= 0.0f || s->top_k == 1) && !has_penalties(s);
+}
+
 enum q35_status q35_sampler_create(struct q35_sampler **out, const struct q35_sampling *sampling,
                                    uint32_t vocab, struct q35_error *err)
 {

@@ -24,6 +24,10 @@ void q35_sampling_default(struct q35_sampling *s);
 /* INVALID naming the field. */
 enum q35_status q35_sampling_check(const struct q35_sampling *s, struct q35_error *err);
 
+/* True if a sampler of these takes the greatest logit as it is, q35_greedy of arith.h: then a
+ * device may as well. */
+bool q35_sampling_is_greedy(const struct q35_sampling *s);
+
 struct q35_sampler;
 enum q35_status q35_sampler_create(struct q35_sampler **out, const struct q35_sampling *s,
                                    uint32_t vocab, struct q35_error *err);

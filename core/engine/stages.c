@@ -58,7 +58,8 @@ enum q35_status q35_stages_create(struct stages *s, const struct q35_model *mode
                                   const struct q35_config *config, uint32_t kv_tokens,
                                   uint32_t max_sequences, struct q35_error *err)
 {
-    const struct q35_kv_spec kv = {sizeof(kv), max_sequences, kv_tokens, 0};
+    const struct q35_kv_spec kv = {sizeof(kv), max_sequences, kv_tokens,
+                                   q35_config_kv_type(config)};
     uint64_t d_model = q35_model_params(model)->d_model;
     enum q35_status status = Q35_OK;
     uint32_t i;
@@ -85,6 +86,7 @@ enum q35_status q35_stages_create(struct stages *s, const struct q35_model *mode
         if (status == Q35_E_DEVICE_LOST)
             s->lost = st->index;
     }
+    s->greedy = s->count && s->list[s->count - 1].device->info.features & Q35_FEATURE_GREEDY;
     for (i = 0; i < 2 && status == Q35_OK; i++) {
         s->hidden[i] = aligned_alloc(64, ((size_t)s->max_batch * d_model * 4 + 63) / 64 * 64);
         if (!s->hidden[i])
@@ -151,6 +153,30 @@ static uint64_t count_logits(const struct q35_token *tokens, uint32_t n)
     return rows;
 }
 
+/* The last stage, which chooses tokens. What it chose is looked at before anybody uses it. */
+static enum q35_status run_greedy(const struct batch *b, struct q35_run *run, uint32_t from,
+                                  uint32_t n, struct q35_error *err)
+{
+    struct stage *last = &b->stages->list[b->stages->count - 1];
+    uint32_t *ids = b->ids + count_logits(b->tokens, from), i;
+    uint32_t rows = (uint32_t)count_logits(b->tokens + from, n);
+    uint32_t vocab = q35_model_params(b->model)->vocab;
+    enum q35_status status;
+    run->flags = Q35_RUN_GREEDY;
+    run->out.bytes = rows * sizeof(*ids);
+    run->out.host = ids;
+    status = run_stage(b->stages, last, run, err);
+    for (i = 0; i < rows && status == Q35_OK; i++)
+        if (ids[i] >= vocab) {
+            b->stages->lost = last->index;
+            q35_log(Q35_LOG_ERROR, "device %s chose token %u of a vocabulary of %u",
+                    last->device->info.name, ids[i], vocab);
+            status = q35_fail(err, Q35_E_DEVICE_LOST, "%s chose token %u of a vocabulary of %u",
+                              last->device->info.name, ids[i], vocab);
+        }
+    return status;
+}
+
 enum q35_status q35_stage_slice(const struct batch *b, uint32_t stage, uint32_t from, uint32_t n,
                                 struct q35_error *err)
 {
@@ -168,19 +194,21 @@ enum q35_status q35_stage_slice(const struct batch *b, uint32_t stage, uint32_t 
     if (stage + 1 < s->count) {
         run.out.host = s->hidden[stage & 1] + at;
         run.out.bytes = bytes;
-    } else {
-        run.out.bytes = count_logits(b->tokens + from, n) * p->vocab * 4;
-        if (b->logits)
-            run.out.host = b->logits + count_logits(b->tokens, from) * p->vocab;
+        return run_stage(s, &s->list[stage], &run, err);
     }
+    if (b->ids)
+        return run_greedy(b, &run, from, n, err);
+    run.out.bytes = count_logits(b->tokens + from, n) * p->vocab * 4;
+    if (b->logits)
+        run.out.host = b->logits + count_logits(b->tokens, from) * p->vocab;
     return run_stage(s, &s->list[stage], &run, err);
 }
 
 enum q35_status q35_stages_run(struct stages *s, const struct q35_model *model,
                                const struct q35_token *tokens, uint32_t n, float *logits,
-                               struct q35_error *err)
+                               uint32_t *ids, struct q35_error *err)
 {
-    const struct batch b = {s, model, tokens, n, logits};
+    const struct batch b = {s, model, tokens, n, logits, ids};
     enum q35_status status = Q35_OK;
     uint32_t i;
     if (s->count > 1 && s->micro_batch && n / s->micro_batch >= 2)

@@ -42,6 +42,7 @@ static uint32_t add_tokens(struct q35_engine *e, struct q35_request *r, uint32_t
     if (n && r->done + n == r->length) {
         e->batch[at + n - 1].flags = Q35_TOKEN_LOGITS;
         r->batch_at = (*rows)++;
+        e->greedy = e->greedy && r->greedy;
     }
     return n;
 }
@@ -50,6 +51,7 @@ static uint32_t add_tokens(struct q35_engine *e, struct q35_request *r, uint32_t
 static uint32_t form_batch(struct q35_engine *e, const struct q35_request *only)
 {
     uint32_t pass, i, n = 0, rows = 0;
+    e->greedy = e->stages.greedy;
     for (i = 0; i < e->max_sequences; i++)
         if (e->slots[i].request)
             e->slots[i].request->batch_tokens = 0;
@@ -63,6 +65,7 @@ static uint32_t form_batch(struct q35_engine *e, const struct q35_request *only)
             if (decoding == (pass == 0))
                 n += add_tokens(e, r, n, e->stages.max_batch - n, &rows);
         }
+    e->greedy = e->greedy && rows;
     return n;
 }
 
@@ -73,8 +76,12 @@ static enum q35_finish next_token(struct q35_engine *e, struct q35_request *r)
     const float *logits = e->logits + (uint64_t)r->batch_at * vocab; /* [vocab] */
     struct q35_logprob chosen, top[MAX_TOP_LOGPROBS];
     struct q35_event ev = {.cached_tokens = r->cached};
-    memcpy(e->scratch, logits, (size_t)vocab * 4);
-    ev.token = q35_sampler_next(r->sampler, e->scratch);
+    if (e->greedy) {
+        ev.token = (int32_t)e->ids[r->batch_at];
+    } else {
+        memcpy(e->scratch, logits, (size_t)vocab * 4);
+        ev.token = q35_sampler_next(r->sampler, e->scratch);
+    }
     q35_sampler_accept(r->sampler, ev.token);
     r->tokens[r->length++] = ev.token;
     if (!r->p.ignore_end && r->p.is_end && r->p.is_end(r->p.user, ev.token))
@@ -110,6 +117,7 @@ static void deliver(struct q35_engine *e)
         finish = next_token(e, r);
         pthread_mutex_lock(&e->mutex);
         e->stats.output_tokens += finish != Q35_FINISH_END;
+        e->stats.device_tokens += finish != Q35_FINISH_END && e->greedy;
         if (finish != Q35_FINISH_NONE)
             leave(e, r, finish, NULL);
     }
@@ -119,7 +127,8 @@ static enum q35_status run_batch(struct q35_engine *e, uint32_t n, struct q35_er
 {
     enum q35_status st;
     pthread_mutex_unlock(&e->mutex);
-    st = q35_stages_run(&e->stages, e->model, e->batch, n, e->logits, err);
+    st = q35_stages_run(&e->stages, e->model, e->batch, n, e->greedy ? NULL : e->logits,
+                        e->greedy ? e->ids : NULL, err);
     pthread_mutex_lock(&e->mutex);
     return st;
 }
@@ -186,7 +195,7 @@ enum q35_status q35_engine_eval(struct q35_engine *e, const int32_t *tokens, uin
             e->batch[i] = t;
         }
         st = q35_stages_run(&e->stages, e->model, e->batch, chunk,
-                            logits ? logits + (uint64_t)at * vocab : NULL, err);
+                            logits ? logits + (uint64_t)at * vocab : NULL, NULL, err);
     }
     e->slots[0].length = 0;
     pthread_mutex_unlock(&e->mutex);

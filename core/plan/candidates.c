@@ -15,6 +15,7 @@ enum q35_status plan_ask(const struct plan_input *in, const struct q35_device_en
                          struct q35_error *err)
 {
     uint32_t batch = in->config->max_batch;
+    bool int8 = d->info.features & Q35_FEATURE_KV_INT8;
     struct q35_plan_request r = {
         .size = (uint32_t)sizeof(r),
         .layer_count = end - first,
@@ -23,6 +24,7 @@ enum q35_status plan_ask(const struct plan_input *in, const struct q35_device_en
         .max_sequences = in->config->max_sequences,
         .kv_tokens = in->kv_tokens,
         .layers = in->layers + first,
+        .kv_type = int8 ? q35_config_kv_type(in->config) : Q35_KV_F16,
     };
     memset(result, 0, sizeof(*result));
     result->size = (uint32_t)sizeof(*result);
@@ -90,13 +92,26 @@ static enum q35_status lacks_triple(const struct q35_device_entry *d, const stru
     return Q35_OK;
 }
 
+/* Whether the device can keep the layer's KV as the configuration wants it. */
+static bool has_kv(const struct planner *p, const struct q35_device_entry *d,
+                   const struct q35_layer *layer, struct q35_error *err)
+{
+    if (layer->kind != Q35_LAYER_DECODER || q35_config_kv_type(p->in.config) == Q35_KV_F16 ||
+        d->info.features & Q35_FEATURE_KV_INT8)
+        return true;
+    q35_fail(err, Q35_E_UNSUPPORTED, "%s offers no KV cache in int8 (kv_type = int8)",
+             d->info.name);
+    return false;
+}
+
 /* Which layers the device takes. */
 static void ask_support(struct planner *p, struct candidate *c, const struct q35_device_entry *d)
 {
     for (uint32_t l = 0; l < p->in.n; l++) {
         struct q35_error err = Q35_ERROR_INIT;
-        c->supported[l] = (lacks_triple(d, &p->in.layers[l], &err) ||
-                           q35_call(d, supports, &p->in.layers[l], &err)) == Q35_OK;
+        c->supported[l] = has_kv(p, d, &p->in.layers[l], &err) &&
+                          lacks_triple(d, &p->in.layers[l], &err) == Q35_OK &&
+                          q35_call(d, supports, &p->in.layers[l], &err) == Q35_OK;
         if (!c->supported[l] && !c->unsupported[0])
             snprintf(c->unsupported, sizeof(c->unsupported), "layer %u: %.160s", l,
                      err.message[0] ? err.message : q35_status_text(err.status));

@@ -55,7 +55,7 @@ static enum q35_status trial_init(struct trial *t, const struct plan_input *in, 
                                   struct q35_error *err)
 {
     const struct q35_layer *layer = &in->layers[l];
-    const struct q35_kv_spec spec = {(uint32_t)sizeof(spec), 1, 64, 0};
+    const struct q35_kv_spec spec = {(uint32_t)sizeof(spec), 1, 64, q35_config_kv_type(in->config)};
     size_t bytes = ((size_t)layer->d_model * 4 + 63) / 64 * 64;
     enum q35_status st;
     t->in = aligned_alloc(64, bytes);

@@ -340,6 +340,7 @@ enum q35_status plan_make(struct q35_plan **out, const struct plan_input *in, st
     if (st == Q35_OK) {
         plan->throughput = strcmp(in->config->objective, "throughput") == 0;
         plan->kv_tokens = in->kv_tokens;
+        plan->kv_type = q35_config_kv_type(in->config);
         plan->max_sequences = in->config->max_sequences;
         plan->max_batch = in->config->max_batch;
         st = plan_candidates(&p);

@@ -36,6 +36,7 @@ struct q35_plan {
     bool throughput;   /* the objective */
     bool given;        /* ranges come from [schedule] */
     uint32_t kv_tokens, max_sequences, max_batch; /* what the figures are for */
+    uint32_t kv_type;                             /* enum q35_kv_type */
     char *explanation; /* lines of text: what was considered and why this was chosen */
 };
 

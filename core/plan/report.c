@@ -47,11 +47,12 @@ char *q35_plan_text(const struct q35_plan *p, const struct q35_registry *r, bool
             q35_str_addf(&s, ", %.3f ms a token", g->seconds * 1e3);
         q35_str_addf(&s, "\n");
     }
-    q35_str_addf(&s, "%s, %u tokens of KV, %u sequences, batches of %u",
+    q35_str_addf(&s, "%s, %u tokens of KV%s, %u sequences, batches of %u",
                  p->given        ? "ranges given by [schedule]"
                  : p->throughput ? "for throughput"
                                  : "for latency",
-                 p->kv_tokens, p->max_sequences, p->max_batch);
+                 p->kv_tokens, p->kv_type == Q35_KV_INT8 ? " in int8" : "", p->max_sequences,
+                 p->max_batch);
     if (p->seconds > 0)
         q35_str_addf(&s, "; expected %.3f ms a token, busiest device %.3f ms", p->seconds * 1e3,
                      p->bottleneck * 1e3);
@@ -92,6 +93,7 @@ char *q35_plan_json(const struct q35_plan *p, const struct q35_registry *r)
                   p->throughput ? "throughput" : "latency", "given", (int)p->given, "kv_tokens",
                   (int)p->kv_tokens, "max_sequences", (int)p->max_sequences, "max_batch",
                   (int)p->max_batch, "explanation", p->explanation);
+    json_object_set_new(o, "kv_type", json_string(p->kv_type == Q35_KV_INT8 ? "int8" : "f16"));
     json_object_set_new(o, "seconds", p->seconds > 0 ? json_real(p->seconds) : json_null());
     json_object_set_new(o, "bottleneck",
                         p->bottleneck > 0 ? json_real(p->bottleneck) : json_null());

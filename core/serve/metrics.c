@@ -178,6 +178,8 @@ static void engine_text(const struct q35_engine_stats *s, struct q35_str *out)
     one(out, "q35_engine_prompt_tokens_total", "counter", "Prompt tokens computed.",
         s->prompt_tokens);
     one(out, "q35_engine_output_tokens_total", "counter", "Tokens sampled.", s->output_tokens);
+    one(out, "q35_engine_device_tokens_total", "counter",
+        "Of these: chosen greedily by the device, without logits coming back.", s->device_tokens);
     one(out, "q35_engine_rejected_total", "counter", "Generations the engine's queue refused.",
         s->rejected);
     one(out, "q35_engine_failed_total", "counter", "Generations that failed.", s->failed);

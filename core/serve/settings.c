@@ -160,6 +160,7 @@ void q35_settings_need_restart(const struct q35_config *now, const struct q35_co
     number_differs(now->max_batch, next->max_batch, "[schedule] max_batch", names);
     number_differs(now->max_sequences, next->max_sequences, "[schedule] max_sequences", names);
     number_differs(now->kv_tokens, next->kv_tokens, "[schedule] kv_tokens", names);
+    text_differs(now->kv_type, next->kv_type, "[schedule] kv_type", names);
     number_differs(backends_differ(now, next), 0, "[backend ...]", names);
     number_differs(ranges_differ(now, next), 0, "[schedule] layers", names);
 }

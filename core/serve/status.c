@@ -42,9 +42,10 @@ static void add_load(const struct q35_server *s, struct q35_str *out)
         q35_engine_stats(s->model.engine, &st);
     q35_str_addf(out,
                  "\"load\":{\"running\":%u,\"waiting\":%u,\"kv_used\":%u,\"kv_total\":%u,"
-                 "\"connections\":%u,\"output_tokens\":%llu}",
-                 st.running, st.waiting, st.kv_used, st.kv_total, s->conn_count,
-                 (unsigned long long)s->metrics.output_tokens);
+                 "\"kv_type\":\"%s\",\"connections\":%u,\"output_tokens\":%llu}",
+                 st.running, st.waiting, st.kv_used, st.kv_total,
+                 s->model.plan && s->model.plan->kv_type == Q35_KV_INT8 ? "int8" : "f16",
+                 s->conn_count, (unsigned long long)s->metrics.output_tokens);
 }
 
 void q35_handle_status(struct q35_conn *c)

@@ -273,6 +273,21 @@ def test_metrics_of_devices(serve):
     assert d.stop() == 0
 
 
+def test_kv_in_int8(serve):
+    """The same text from every arrangement of devices, greedily chosen by the device of the head."""
+    texts = set()
+    for name in ['cpu_simd', 'reference', 'split', 'own process']:
+        sections = CONFIGURATIONS[name]
+        if '[schedule]' not in sections:
+            sections += '[schedule]\n'
+        d = serve(sections + 'kv_type = int8\n')
+        texts.add(d.complete('a' * 150, max_tokens=60, temperature=0, ignore_eos=True)[1]['choices'][0]['text'])
+        assert json.loads(d.get('/q35/status')[1])['load']['kv_type'] == 'int8'
+        assert d.metric('q35_engine_device_tokens_total') == 60
+        assert d.stop() == 0
+    assert len(texts) == 1
+
+
 def run(tmp_path, text, *args):
     (tmp_path / 'x.ini').write_text(text)
     p = subprocess.run([os.environ['Q35D'], '-c', str(tmp_path / 'x.ini'), *args], capture_output=True,
@@ -289,6 +304,7 @@ def test_config_test(tmp_path, model):
             (ini(model, CPU + 'nope = 1\n'), 'nope'),
             (ini(tmp_path / 'missing.gguf', CPU), 'missing.gguf'),
             (ini(tmp_path / 'x.ini', CPU), 'x.ini'),
+            (ini(model, CPU + '[schedule]\nkv_type = int4\n'), 'kv_type = int4'),
             (ini(model, CPU + '[schedule]\nlayers.cpu = 0-5\n'), 'layer')]:
         for args in [('-t',), ()]:
             p = run(tmp_path, text, *args)

@@ -19,6 +19,7 @@ struct bench_options {
     const char *set; /* "KEY=VALUE,..." for the backend */
     uint32_t sequences;
     uint32_t context; /* positions of each */
+    uint32_t kv_type; /* enum q35_kv_type */
 };
 
 /* Zeroed: closed. */
@@ -60,7 +61,7 @@ enum q35_status bench_decode(struct bench_device *b, uint32_t n, uint32_t positi
 enum q35_status bench_fork(struct bench_device *b, uint32_t n, uint32_t length,
                            struct q35_error *err);
 /* Bytes of KV that one token at `position` reads. */
-uint64_t bench_kv_bytes(const struct q35_model *model, uint32_t position);
+uint64_t bench_kv_bytes(const struct q35_model *model, uint32_t kv_type, uint32_t position);
 
 /* ---- ceilings ------------------------------------------------------------------------------- */
 

@@ -66,7 +66,7 @@ enum q35_status bench_open_device(struct bench_device *b, const struct bench_opt
 enum q35_status bench_open(struct bench_device *b, const struct q35_model *model,
                            const struct bench_options *o, struct q35_error *err)
 {
-    const struct q35_kv_spec kv = {sizeof(kv), o->sequences, o->sequences * o->context, 0};
+    const struct q35_kv_spec kv = {sizeof(kv), o->sequences, o->sequences * o->context, o->kv_type};
     uint64_t start;
     enum q35_status st;
     memset(b, 0, sizeof(*b));
@@ -78,6 +78,10 @@ enum q35_status bench_open(struct bench_device *b, const struct q35_model *model
         st = bench_open_device(b, o, err);
     else
         st = q35_fail(err, Q35_E_NOMEM, "no memory for a benchmark");
+    if (st == Q35_OK && o->kv_type == Q35_KV_INT8 &&
+        !(b->device->info.features & Q35_FEATURE_KV_INT8))
+        st =
+            q35_fail(err, Q35_E_UNSUPPORTED, "%s offers no KV cache in int8", b->device->info.name);
     start = q35_now_ns();
     if (st == Q35_OK)
         st = upload(b, err);
@@ -167,9 +171,10 @@ enum q35_status bench_fork(struct bench_device *b, uint32_t n, uint32_t length,
     return st;
 }
 
-uint64_t bench_kv_bytes(const struct q35_model *model, uint32_t position)
+uint64_t bench_kv_bytes(const struct q35_model *model, uint32_t kv_type, uint32_t position)
 {
     const struct q35_params *p = q35_model_params(model);
     uint32_t seen = p->window && position + 1 > p->window ? p->window : position + 1;
-    return (uint64_t)p->n_layers * 2 * p->n_kv_heads * p->head_dim * 2 * seen;
+    uint64_t head = kv_type == Q35_KV_INT8 ? p->head_dim + sizeof(float) : 2ull * p->head_dim;
+    return (uint64_t)p->n_layers * 2 * p->n_kv_heads * head * seen;
 }

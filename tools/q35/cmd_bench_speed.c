@@ -24,13 +24,14 @@ static const struct cli_option options[] = {
     {0, "prompt", "N", "tokens of the prefill, 0 for none [512]"},
     {'b', "batch", "B", "sequences decoded together [1]"},
     {0, "context", "C", "tokens before the decoded ones [128]"},
+    {0, "kv-type", "TYPE", "KV cache in f16 or int8 [f16]"},
     {0, "rounds", "N", "rounds; medians are reported [9]"},
     {'v', "verbose", NULL, "the times of all operations as well, on standard error"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };
 
 struct speed {
-    uint32_t threads, prompt, batch, context, rounds, streams;
+    uint32_t threads, prompt, batch, context, rounds, streams, kv_type;
     struct q35_model *model;
     struct bench_device device;
     struct bench_reader *reader;
@@ -81,7 +82,8 @@ static enum q35_status measure(struct speed *s, struct q35_error *err)
     double weights = (double)q35_model_bytes_per_token(s->model);
     enum q35_status st = Q35_OK;
     uint32_t i;
-    s->bytes_per_token = weights / s->batch + (double)bench_kv_bytes(s->model, s->context);
+    s->bytes_per_token =
+        weights / s->batch + (double)bench_kv_bytes(s->model, s->kv_type, s->context);
     (void)bench_read_best(s->reader, &s->streams);
     for (i = 0; i < s->rounds && s->prompt && st == Q35_OK; i++)
         st = prefill_round(s, i, err);
@@ -109,10 +111,11 @@ static json_t *report(struct speed *s)
     json_object_set_new(doc, "threads", json_integer(s->threads));
     json_object_set_new(doc, "batch", json_integer(s->batch));
     json_object_set_new(doc, "context", json_integer(s->context));
+    json_object_set_new(doc, "kv_type", json_string(s->kv_type == Q35_KV_INT8 ? "int8" : "f16"));
     json_object_set_new(doc, "bytes_per_token",
                         json_integer((json_int_t)q35_model_bytes_per_token(s->model)));
     json_object_set_new(doc, "kv_bytes_per_token",
-                        json_integer((json_int_t)bench_kv_bytes(s->model, s->context)));
+                        json_integer((json_int_t)bench_kv_bytes(s->model, s->kv_type, s->context)));
     json_object_set_new(doc, "decode_tokens_per_second",
                         json_real(bench_median(s->decode, s->rounds)));
     json_object_set_new(doc, "read_bandwidth", json_real(bench_median(s->read, s->rounds)));
@@ -142,9 +145,9 @@ static void print_text(struct speed *s, const json_t *doc)
 {
     printf("%s on %s, %s, %u threads\n", q35_model_path(s->model), cli_cpu_name(),
            s->device.device->info.name, s->threads);
-    printf("decode   %9.2f tokens/s  batch %u, context %u; %.1f MB for a step\n",
+    printf("decode   %9.2f tokens/s  batch %u, context %u%s; %.1f MB for a step\n",
            real_of(doc, "decode_tokens_per_second"), s->batch, s->context,
-           s->bytes_per_token * s->batch * 1e-6);
+           s->kv_type == Q35_KV_INT8 ? " in int8" : "", s->bytes_per_token * s->batch * 1e-6);
     printf("         %8.1f%%           of the read bandwidth, %.1f GB/s with %u streams a thread\n",
            100 * real_of(doc, "bandwidth_fraction"), 1e-9 * real_of(doc, "read_bandwidth"),
            s->streams);
@@ -168,7 +171,8 @@ static enum q35_status open_all(struct cli *cli, struct speed *s, bool *reported
                               .profile = cli_flag(cli, "verbose"),
                               .set = cli_value(cli, "set"),
                               .sequences = s->batch,
-                              .context = (s->prompt > s->context ? s->prompt : s->context) + 1};
+                              .context = (s->prompt > s->context ? s->prompt : s->context) + 1,
+                              .kv_type = s->kv_type};
     enum q35_status st = bench_open_device(&s->device, &o, err);
     *reported = st == Q35_OK && bench_has_report(&s->device);
     if (st == Q35_OK)
@@ -193,6 +197,7 @@ static int run(struct cli *cli)
 {
     struct speed s = {.prompt = 512, .batch = 1, .context = 128, .rounds = 9};
     struct q35_error err = Q35_ERROR_INIT;
+    const char *kv_type = cli_value(cli, "kv-type");
     int rc = CLI_OK;
     bool reported = false;
     json_t *doc;
@@ -201,6 +206,9 @@ static int run(struct cli *cli)
         !cli_u32(cli, "context", 0, 131071, &s.context) ||
         !cli_u32(cli, "rounds", 1, MAX_ROUNDS, &s.rounds))
         return CLI_USAGE;
+    if (kv_type && strcmp(kv_type, "int8") != 0 && strcmp(kv_type, "f16") != 0)
+        return cli_usage(cli, "--kv-type: expected f16 or int8");
+    s.kv_type = kv_type && kv_type[0] == 'i' ? Q35_KV_INT8 : Q35_KV_F16;
     if (cli_flag(cli, "verbose"))
         q35_log_set_level(Q35_LOG_INFO);
     if (!cli_value(cli, "synthetic") == !cli_value(cli, "model"))

@@ -20,6 +20,13 @@ static const char *class_name(uint32_t determinism)
     return determinism == Q35_CLASS_EXACT ? "exact" : "close";
 }
 
+static const struct {
+    uint32_t bit;
+    const char *name;
+} features[] = {{Q35_FEATURE_GREEDY, "greedy"},
+                {Q35_FEATURE_KV_INT8, "kv int8"},
+                {Q35_FEATURE_TRIPLE, "triple codes"}};
+
 static void print_gib(const char *label, uint64_t bytes)
 {
     if (bytes)
@@ -52,6 +59,9 @@ static void print_plugin(const struct q35_registry *r, const struct q35_plugin_e
         print_gib(" free", d->memory_free);
         if (d->memory_bandwidth)
             printf(", %.1f GB/s", (double)d->memory_bandwidth / 1e9);
+        for (size_t f = 0; f < Q35_COUNT(features); f++)
+            if (d->features & features[f].bit)
+                printf(", %s", features[f].name);
         puts(d->simulated ? ", simulated" : "");
     }
 }
@@ -59,13 +69,17 @@ static void print_plugin(const struct q35_registry *r, const struct q35_plugin_e
 static json_t *device_json(const struct q35_device_entry *e)
 {
     const struct q35_device_info *d = &e->info;
-    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b}", "index",
+    json_t *has = json_array();
+    for (size_t f = 0; f < Q35_COUNT(features); f++)
+        if (d->features & features[f].bit)
+            json_array_append_new(has, json_string(features[f].name));
+    return json_pack("{s:i, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i, s:i, s:b, s:o}", "index",
                      (int)e->index, "name", d->name, "id", d->id, "class",
                      class_name(d->determinism), "memory_total", (json_int_t)d->memory_total,
                      "memory_free", (json_int_t)d->memory_free, "memory_bandwidth",
                      (json_int_t)d->memory_bandwidth, "max_batch", (int)d->max_batch,
                      "max_sequences", (int)d->max_sequences, "buffer_alignment",
-                     (int)d->buffer_alignment, "simulated", d->simulated != 0);
+                     (int)d->buffer_alignment, "simulated", d->simulated != 0, "features", has);
 }
 
 static json_t *plugin_json(const struct q35_registry *r, const struct q35_plugin_entry *p)

@@ -19,6 +19,7 @@ static const struct cli_option options[] = {
     {0, "max-tokens", "N", "only this many tokens of the text, 0: all [0]"},
     {'c', "config", "INI", "backends for a packed model [one backend: cpu_simd]"},
     {'b', "backend", "NAME", "backend when there is no configuration [cpu_simd]"},
+    {0, "kv-type", "TYPE", "KV cache of a packed model in f16 or int8 [f16]"},
     {0, "threads", "N", "threads of a float model, 0: all processors [0]"},
     {0, "json", NULL, "print one JSON document"},
 };
@@ -66,7 +67,8 @@ static int run(struct cli *cli)
 {
     const char *path = cli_value(cli, "model"), *file = cli_value(cli, "file");
     const char *base_path = cli_value(cli, "kl");
-    struct measure_options o = {cli_value(cli, "config"), cli_value(cli, "backend")};
+    struct measure_options o = {cli_value(cli, "config"), cli_value(cli, "backend"),
+                                cli_value(cli, "kv-type")};
     struct q35_error err = Q35_ERROR_INIT;
     struct evaluator e = {0}, base = {0};
     struct measure m;

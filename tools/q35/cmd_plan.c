@@ -15,6 +15,7 @@ static const struct cli_option options[] = {
     {0, "synthetic", "SHAPE", "plan for a shape: llama-1b, llama-7b, llama-70b:LAYERS"},
     {0, "context", "N", "positions of a sequence [the configuration's, else the model's]"},
     {0, "sequences", "N", "sequences at once [the configuration's]"},
+    {0, "kv-type", "TYPE", "KV cache in f16 or int8 [the configuration's, else f16]"},
     {0, "explain", NULL, "say what was considered and why this was chosen"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };
@@ -40,6 +41,10 @@ static enum q35_status prepare(struct cli *cli, struct job *j, struct q35_error 
         return q35_fail(err, Q35_E_INVALID, "see above");
     if (cli_value(cli, "context") || cli_value(cli, "sequences"))
         j->config->kv_tokens = 0;
+    if (cli_value(cli, "kv-type"))
+        st = q35_config_set_kv_type(j->config, cli_value(cli, "kv-type"), err);
+    if (st != Q35_OK)
+        return st;
     model = model ? model : j->config->model_path;
     if (shape)
         st = q35_model_synthetic(&j->model, shape, false, err);

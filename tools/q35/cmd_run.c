@@ -29,6 +29,7 @@ static const struct cli_option options[] = {
     {0, "penalty-window", "N", "tokens the penalties look back, 0: all [64]"},
     {0, "seed", "S", "seed of the sampler [0]"},
     {0, "context", "N", "positions of KV cache [the model's]"},
+    {0, "kv-type", "TYPE", "KV cache in f16 or int8 [the configuration's, else f16]"},
     {0, "ignore-eos", NULL, "go on past the end-of-text token"},
     {0, "json", NULL, "print one JSON document: text, tokens, speeds, plan"},
     {'v', "verbose", NULL, "plan and speeds on standard error"},
@@ -248,13 +249,9 @@ static char *read_stdin(void)
 
 static int run(struct cli *cli)
 {
-    struct session_options o = {cli_value(cli, "config"),
-                                cli_value(cli, "backend"),
-                                cli_value(cli, "model"),
-                                NULL,
-                                0,
-                                0,
-                                0};
+    struct session_options o = {
+        cli_value(cli, "config"), cli_value(cli, "backend"), cli_value(cli, "model"), NULL, 0, 0, 0,
+        cli_value(cli, "kv-type")};
     struct q35_error err = Q35_ERROR_INIT;
     struct q35_sampling sampling;
     struct session s;

@@ -37,7 +37,8 @@ void evaluator_close(struct evaluator *e)
 static enum q35_status open_packed(struct evaluator *e, const char *path,
                                    const struct measure_options *o, struct q35_error *err)
 {
-    struct session_options so = {o->config, o->backend, path, NULL, o->context, 1, CHUNK};
+    struct session_options so = {o->config,  o->backend, path,  NULL,
+                                 o->context, 1,          CHUNK, o->kv_type};
     enum q35_status s = session_open(&e->session, &so, err);
     if (s)
         return s;

@@ -12,6 +12,7 @@
 
 struct measure_options {
     const char *config, *backend; /* for packed models; may be NULL */
+    const char *kv_type;          /* the same */
     uint32_t threads;             /* of float models, 0: all */
     uint32_t context;             /* of a window; see measure_context */
     uint32_t stride;              /* from one window to the next; 0: no overlap */

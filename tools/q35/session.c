@@ -20,12 +20,18 @@ enum q35_status session_open_model(struct session *s, const struct session_optio
         s->config->max_sequences = o->max_sequences;
     if (o->max_batch)
         s->config->max_batch = o->max_batch;
+    st = o->kv_type ? q35_config_set_kv_type(s->config, o->kv_type, err) : Q35_OK;
+    if (st != Q35_OK) {
+        session_close(s);
+        return st;
+    }
     if (o->synthetic) {
         st = q35_model_synthetic(&s->model, o->synthetic, true, err);
     } else {
         path = path ? path : s->config->model_path;
         st = path ? q35_model_open(&s->model, path, err)
-                  : q35_fail(err, Q35_E_INVALID, "no model: give -m FILE or [model] path in the INI");
+                  : q35_fail(err, Q35_E_INVALID,
+                             "no model: give -m FILE or [model] path in the INI");
         if (st == Q35_OK)
             st = q35_tokenizer_from_gguf(&s->tokenizer, q35_model_gguf(s->model), err);
     }

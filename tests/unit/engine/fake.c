@@ -144,7 +144,8 @@ static enum q35_status kv_create(struct q35_device *dev, struct q35_weights *w,
                                  const struct q35_kv_spec *spec, struct q35_kv **out,
                                  struct q35_error *err)
 {
-    (void)dev, (void)w, (void)spec, (void)err;
+    (void)dev, (void)w, (void)err;
+    atomic_store(&fake_faults.kv_type, (int)spec->type);
     *out = calloc(1, sizeof(**out));
     atomic_fetch_add(&fake_faults.open_objects, 1);
     return Q35_OK;
@@ -180,6 +181,10 @@ static enum q35_status compute(const struct q35_run *run, bool head, struct q35_
     const struct q35_token *t = run->tokens;
     float *out = run->out.host;
     uint32_t i, rows = 0;
+    if (run->flags && !(entries[0].info.features & Q35_FEATURE_GREEDY))
+        return q35_fail(err, Q35_E_UNSUPPORTED, "never declared");
+    if (head && run->flags & Q35_RUN_GREEDY)
+        atomic_fetch_add(&fake_faults.greedy_runs, 1);
     for (i = 0; i < run->n_tokens; i++, t++) {
         struct q35_kv *kv = run->kv;
         if (t->id == atomic_load(&fake_faults.bad_token))
@@ -192,6 +197,10 @@ static enum q35_status compute(const struct q35_run *run, bool head, struct q35_
         kv->length[t->sequence] = t->position + 1;
         if (!head) {
             out[i * 8] = (float)t->id;
+        } else if (t->flags & Q35_TOKEN_LOGITS && run->flags & Q35_RUN_GREEDY) {
+            uint32_t id = (uint32_t)fake_next(kv->ids[t->sequence], t->position + 1);
+            bool bad = atomic_fetch_sub(&fake_faults.bad_ids, 1) > 0;
+            ((uint32_t *)run->out.host)[rows++] = bad ? FAKE_VOCAB + id : id;
         } else if (t->flags & Q35_TOKEN_LOGITS) {
             memset(out + rows * FAKE_VOCAB, 0, FAKE_VOCAB * 4);
             out[rows * FAKE_VOCAB + (uint32_t)fake_next(kv->ids[t->sequence], t->position + 1)] = 5;
@@ -272,6 +281,11 @@ struct q35_registry *fake_registry(void)
     return &registry;
 }
 
+void fake_features(uint32_t features)
+{
+    entries[0].info.features = entries[1].info.features = features;
+}
+
 void fake_reset(void)
 {
     static const uint32_t kinds[] = {Q35_LAYER_EMBED, Q35_LAYER_DECODER, Q35_LAYER_DECODER,
@@ -313,4 +327,7 @@ void fake_reset(void)
     atomic_store(&fake_faults.hold, 0);
     atomic_store(&fake_faults.runs, 0);
     atomic_store(&fake_faults.largest, 0);
+    atomic_store(&fake_faults.greedy_runs, 0);
+    atomic_store(&fake_faults.bad_ids, 0);
+    atomic_store(&fake_faults.kv_type, -1);
 }

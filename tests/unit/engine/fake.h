@@ -27,6 +27,9 @@ struct fake_faults {
     atomic_int hold;        /* runs wait while this is set */
     atomic_int runs;        /* number of runs so far, all devices */
     atomic_int largest;     /* largest batch so far */
+    atomic_int greedy_runs; /* runs that gave ids instead of logits */
+    atomic_int bad_ids;     /* so many ids lie beyond the vocabulary */
+    atomic_int kv_type;     /* of the last KV made */
     atomic_int open_objects; /* weights and KV objects not freed */
 };
 extern struct fake_faults fake_faults;
@@ -39,5 +42,7 @@ struct q35_registry *fake_registry(void);
 /* All layers on device 0, or split over both. */
 const struct q35_plan *fake_plan(bool split);
 void fake_reset(void);
+/* Of both devices; 0 after fake_reset. */
+void fake_features(uint32_t features);
 
 #endif

@@ -51,7 +51,7 @@ static enum q35_status fake_plan(struct q35_device *dev, const struct q35_plan_r
         else
             out->weight_bytes += l->tensors[0].bytes;
         if (l->kind == Q35_LAYER_DECODER)
-            out->kv_bytes += f->kv;
+            out->kv_bytes += r->kv_type == Q35_KV_INT8 ? f->kv / 2 : f->kv;
     }
     out->scratch_bytes = f->scratch;
     return Q35_OK;

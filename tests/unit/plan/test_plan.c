@@ -222,6 +222,47 @@ static void given_ranges(void **state)
     q35_plan_destroy(plan);
 }
 
+/* KV in int8 goes where it is offered, and takes what it takes there. */
+static void kv_in_int8(void **state)
+{
+    static char int8[] = "int8";
+    uint64_t bytes[6] = {MB, MB, MB, MB, MB, MB};
+    struct q35_error err = Q35_ERROR_INIT;
+    struct q35_plan *plan;
+    char *text;
+    (void)state;
+    world_init(&w, 6, bytes);
+    world_device(&w, false, 100 * MB, 2000 * MB); /* the faster one */
+    world_device(&w, false, 30 * MB, 1000 * MB);
+    fakes[0].kv = fakes[1].kv = 10 * MB;
+    w.devices[1].info.features = Q35_FEATURE_KV_INT8;
+    assert_int_equal(plan_make(&plan, &w.in, &err), Q35_OK);
+    assert_int_equal(plan->stages[0].device, 0);
+    assert_int_equal(plan->kv_type, Q35_KV_F16);
+    q35_plan_destroy(plan);
+    w.config.kv_type = int8;
+    assert_int_equal(plan_make(&plan, &w.in, &err), Q35_OK);
+    for (uint32_t i = 0; i < plan->stage_count; i++) /* the ends may be anywhere */
+        if (plan->stages[i].first + plan->stages[i].count > 1 && plan->stages[i].first < 5) {
+            assert_int_equal(plan->stages[i].device, 1);
+            assert_int_equal(plan->stages[i].need.kv_bytes, 4 * 5 * MB);
+        }
+    assert_int_equal(plan->kv_type, Q35_KV_INT8);
+    text = q35_plan_text(plan, &w.registry, true);
+    assert_non_null(strstr(text, "64 tokens of KV in int8"));
+    assert_non_null(strstr(text, "does not take layer 1: fake a offers no KV cache in int8"));
+    free(text);
+    q35_plan_destroy(plan);
+    world_range(&w, "a", 0, 0, 3);
+    assert_int_equal(plan_make(&plan, &w.in, &err), Q35_E_UNSUPPORTED);
+    assert_string_equal(err.message, "t.ini:10: a:0 does not take layer 1: fake a offers no KV "
+                                     "cache in int8 (kv_type = int8)");
+    w.config.range_count = 0;
+    w.devices[1].info.features = 0;
+    assert_int_equal(plan_make(&plan, &w.in, &err), Q35_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "fake a offers no KV cache in int8"));
+}
+
 /* Each refused, with this message. */
 static void bad_given_ranges(void **state)
 {
@@ -314,8 +355,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(optimal),          cmocka_unit_test(many_equal_devices),
         cmocka_unit_test(given_ranges),     cmocka_unit_test(refusal_has_the_numbers),
-        cmocka_unit_test(bad_given_ranges), cmocka_unit_test(shared_memory),
-        cmocka_unit_test(opens_and_closes),
+        cmocka_unit_test(bad_given_ranges), cmocka_unit_test(kv_in_int8),
+        cmocka_unit_test(shared_memory),    cmocka_unit_test(opens_and_closes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
