@@ -18,8 +18,8 @@
  * A DECODER layer, with n tokens in x[n][d_model]:
  *     rotate (norm = ATTN_NORM), [quantize]  -> q, scales          once per distinct rotation
  *     matmul of Q, K, V with their biases    -> qf, kf, vf
- *     rope_store (q and k norms, rope, f16)  -> qf, KV pages
- *     attn, [attn_merge]                     -> att[n][q_dim]
+ *     rope_store (q and k norms, rope)       -> qf, KV pages
+ *     attn or attn8, [attn_merge]            -> att[n][q_dim]
  *     rotate, [quantize]; matmul of O with add = 1     x += O att + bias
  *     rotate (norm = FFN_NORM), [quantize]; matmul of GATE, UP
  *     rotate (up: silu(gate) * up), [quantize]; matmul of DOWN with add = 1
@@ -54,6 +54,8 @@
     X(rope_store, q35_cu_rope_store)                                                               \
     X(attn, q35_cu_attn)                                                                           \
     X(attn_wide, q35_cu_attn)                                                                      \
+    X(attn8, q35_cu_attn)                                                                          \
+    X(attn8_wide, q35_cu_attn)                                                                     \
     X(attn_merge, q35_cu_attn)                                                                     \
     X(embed, q35_cu_embed)                                                                         \
     X(argmax, q35_cu_argmax)
@@ -189,15 +191,15 @@ struct q35_cu_rope_table {
 };
 
 /* Where the keys and values of one layer lie. Block b (positions 64b ..) of sequence s is page
- * table[s * table_stride + b]; page p is pool + p * page_values + layer_offset and holds K, then V,
- * each binary16 [n_kv_heads][64][head_dim], 16-byte aligned when head_dim % 8 == 0. */
+ * table[s * table_stride + b]; page p is pool + p * page_bytes + layer_offset, laid out as in
+ * q35_attn_args. The offsets are multiples of 128. */
 struct q35_cu_kv {
-    uint16_t *pool;
+    uint8_t *pool;
     const uint32_t *table;
-    uint64_t page_values;
-    uint64_t layer_offset;
+    uint64_t page_bytes;
+    uint64_t layer_offset; /* bytes */
     uint32_t table_stride;
-    uint32_t reserved;
+    uint32_t type; /* enum q35_kv_type */
 };
 
 /* In place on q: norm and rope. On k: norm, rope, store; v: store. */

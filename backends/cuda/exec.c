@@ -78,6 +78,7 @@ static uint64_t carve(struct cuda_scratch *s, const struct cuda_dims *dims, uint
     PART(q8, n * d->cols_padded);
     PART(rotate, 4 * q35_cu_rotate_scratch(n, (uint32_t)d->cols_padded));
     PART(logits, 4 * few * dims->vocab);
+    PART(ids, 4 * n);
 #undef PART
     return at + CUDA_ALIGNMENT;
 }
@@ -252,11 +253,13 @@ static enum q35_status rope_table(struct cuda_batch *b, const struct cuda_layer 
 
 static struct q35_cu_kv kv_of(const struct cuda_batch *b, const struct cuda_layer *l)
 {
-    return (struct q35_cu_kv){.pool = cuda_at(b->run->kv->pool),
+    const struct q35_kv *kv = b->run->kv;
+    return (struct q35_cu_kv){.pool = cuda_at(kv->pool),
                               .table = cuda_at(b->table),
-                              .page_values = b->run->weights->page_values,
-                              .layer_offset = l->kv_offset,
-                              .table_stride = b->max_pages};
+                              .page_bytes = kv->page_bytes,
+                              .layer_offset = l->kv_offset[kv->type],
+                              .table_stride = b->max_pages,
+                              .type = kv->type};
 }
 
 static enum q35_status attend(struct cuda_batch *b, const struct cuda_layer *l,
@@ -370,7 +373,30 @@ enum q35_status cuda_copy_out(struct cuda_batch *b, cu_ptr from, uint64_t offset
                       "copying results", err);
 }
 
-/* Some rows of logits at a time, each on its way out before the next. */
+static enum q35_status choose(struct cuda_batch *b, const struct cuda_layer *l, uint32_t at,
+                              uint32_t n, struct q35_error *err)
+{
+    struct q35_cu_argmax a = {.logits = cuda_at(b->s.logits),
+                              .ids = cuda_at(b->s.ids + 4 * (uint64_t)at),
+                              .n = n,
+                              .vocab = l->desc.vocab};
+    struct q35_cu_launch launch = q35_cu_argmax_set(&a);
+    return cuda_launch(b->dev, &launch, &a, sizeof(a), err);
+}
+
+enum q35_status cuda_copy_head(struct cuda_batch *b, const struct cuda_layer *l,
+                               struct q35_error *err)
+{
+    uint64_t row = 4 * (uint64_t)l->desc.vocab;
+    if (!b->n_logits)
+        return Q35_OK;
+    if (b->greedy)
+        return cuda_copy_out(b, b->s.ids, 0, 4 * (uint64_t)b->n_logits, err);
+    return cuda_copy_out(b, b->s.logits, 0, row * b->n_logits, err);
+}
+
+/* Some rows of logits at a time, each chosen from or on its way out before the next. While
+ * capturing there is one round, and the transfer follows the graph. */
 static enum q35_status head(struct cuda_batch *b, const struct cuda_layer *l, struct q35_error *err)
 {
     const struct target to = {Q35_ROLE_HEAD, NO_BIAS, 0, b->s.logits};
@@ -381,10 +407,12 @@ static enum q35_status head(struct cuda_batch *b, const struct cuda_layer *l, st
         n = b->n_logits - at < CUDA_LOGITS ? b->n_logits - at : CUDA_LOGITS;
         x.n = n;
         TRY(linear(b, l, &x, &to, 1, err));
-        if (!b->capturing) /* one round; the transfer follows the graph */
+        if (b->greedy)
+            TRY(choose(b, l, at, n, err));
+        else if (!b->capturing)
             TRY(cuda_copy_out(b, b->s.logits, row * at, row * n, err));
     }
-    return Q35_OK;
+    return b->greedy && !b->capturing ? cuda_copy_head(b, l, err) : Q35_OK;
 }
 
 enum q35_status cuda_exec_layer(struct cuda_batch *b, const struct cuda_layer *l,

@@ -27,7 +27,8 @@ static struct cuda_graph_key key_of(const struct cuda_batch *b)
                                    .n_pieces = b->n_pieces,
                                    .n_logits = b->n_logits,
                                    .max_count = b->max_count,
-                                   .max_pages = b->max_pages};
+                                   .max_pages = b->max_pages,
+                                   .flags = b->run->flags};
 }
 
 /* The entry of this key; else the one that was not used for longest, emptied, and *fresh is true.
@@ -103,9 +104,7 @@ static enum q35_status replay(struct cuda_batch *b, cu_exec exec, struct q35_err
     const struct cuda_layer *last = &b->run->weights->layers[b->run->first + b->run->count - 1];
     enum q35_status st =
         cuda_check(b->dev, b->dev->cu->GraphLaunch(exec, b->dev->stream), "launching a graph", err);
-    if (!st && last->desc.kind == Q35_LAYER_HEAD && b->n_logits)
-        st = cuda_copy_out(b, b->s.logits, 0, 4 * (uint64_t)last->desc.vocab * b->n_logits, err);
-    return st;
+    return st || last->desc.kind != Q35_LAYER_HEAD ? st : cuda_copy_head(b, last, err);
 }
 
 enum q35_status cuda_graph_run(struct cuda_batch *b, struct q35_error *err)

@@ -35,6 +35,7 @@
 #define CUDA_STAGE_BYTES ((uint64_t)4 << 20)
 #define CUDA_CANCEL_LAYERS 4u  /* of a large batch, between looks at the cancel mark */
 #define CUDA_CANCEL_TOKENS 64u /* tokens of a large batch */
+#define CUDA_KV_TYPES 2u       /* enum q35_kv_type */
 #define CUDA_LOGITS 256u       /* rows of logits on the device at a time */
 #define CUDA_PARTS_BYTES ((uint64_t)64 << 20) /* most memory for attention in parts */
 
@@ -144,7 +145,7 @@ struct cuda_gemm {
 /* A captured run and what it was captured for. */
 struct cuda_graph_key {
     const void *weights, *kv;
-    uint32_t first, count, n_tokens, n_pieces, n_logits, max_count, max_pages, zero;
+    uint32_t first, count, n_tokens, n_pieces, n_logits, max_count, max_pages, flags;
 };
 struct cuda_graph_entry {
     struct cuda_graph_key key;
@@ -202,8 +203,8 @@ struct cuda_tensor {
 struct cuda_layer {
     struct q35_layer desc; /* tensors: NULL */
     struct cuda_tensor tensors[Q35_ROLE_COUNT];
-    uint32_t kv_index;  /* number among the DECODER layers */
-    uint64_t kv_offset; /* of its part of a page, in values */
+    uint32_t kv_index;                 /* number among the DECODER layers */
+    uint64_t kv_offset[CUDA_KV_TYPES]; /* of its part of a page, in bytes */
 };
 
 struct q35_weights {
@@ -211,7 +212,7 @@ struct q35_weights {
     struct cuda_layer *layers;
     uint32_t layer_count;
     uint32_t decoder_count;
-    uint64_t page_values; /* binary16 values of one KV page over all layers */
+    uint64_t page_bytes[CUDA_KV_TYPES]; /* of one KV page over all layers */
     struct cuda_dims dims;
     cu_ptr block;
     uint64_t bytes;
@@ -228,7 +229,9 @@ struct q35_kv {
     struct cuda_object object;
     struct q35_weights *weights;
     uint32_t max_sequences, page_count;
-    cu_ptr pool; /* [page_count][page_values] */
+    uint32_t type; /* enum q35_kv_type */
+    uint64_t page_bytes;
+    cu_ptr pool; /* [page_count][page_bytes] */
     uint64_t pool_bytes;
     uint8_t *block;      /* everything below */
     uint32_t *table;     /* [max_sequences][page_count] page of a block, from 1; 0: none */
@@ -341,7 +344,7 @@ void cuda_weights_free(struct q35_weights *w);
 
 uint64_t cuda_kv_pages(uint32_t kv_tokens, uint32_t max_sequences);
 /* Bytes of the pool on the device; 0 on overflow. */
-uint64_t cuda_kv_pool_bytes(uint64_t pages, uint64_t page_values);
+uint64_t cuda_kv_pool_bytes(uint64_t pages, uint64_t page_bytes);
 enum q35_status cuda_kv_create(struct q35_device *dev, struct q35_weights *w,
                                const struct q35_kv_spec *spec, struct q35_kv **out,
                                struct q35_error *err);
@@ -404,6 +407,7 @@ struct cuda_scratch {
     cu_ptr q8;      /* int8 [n][cols_padded] */
     cu_ptr rotate;  /* q35_cu_rotate_scratch */
     cu_ptr logits;  /* [min(n, CUDA_LOGITS)][vocab] */
+    cu_ptr ids;     /* uint32 [n] greedy choices */
 };
 
 /* One run on its way through the layers. */
@@ -417,6 +421,7 @@ struct cuda_batch {
     uint32_t active;                    /* sequences */
     struct q35_buffer *out;             /* where results go; NULL: slot->result */
     uint64_t out_offset;
+    bool greedy; /* results of a HEAD are ids */
     bool capturing;
     struct cuda_scratch s;
     const struct cuda_layer *rope_layer; /* whose frequencies cos_sin is made of, or NULL */
@@ -431,6 +436,10 @@ enum q35_status cuda_scratch_carve(struct cuda_batch *b, const struct cuda_dims 
                                    struct q35_error *err);
 enum q35_status cuda_exec_layer(struct cuda_batch *b, const struct cuda_layer *l,
                                 struct q35_error *err);
+/* Enqueues what a HEAD has left in scratch, if it all fits there: logits of up to CUDA_LOGITS
+ * tokens, or ids. */
+enum q35_status cuda_copy_head(struct cuda_batch *b, const struct cuda_layer *l,
+                               struct q35_error *err);
 /* Enqueues results: `bytes` of them, from there on, to where the run wants them. */
 enum q35_status cuda_copy_out(struct cuda_batch *b, cu_ptr from, uint64_t offset, uint64_t bytes,
                               struct q35_error *err);

@@ -50,10 +50,10 @@ static void kv_release(struct cuda_object *o)
     kv->block = NULL;
 }
 
-uint64_t cuda_kv_pool_bytes(uint64_t pages, uint64_t page_values)
+uint64_t cuda_kv_pool_bytes(uint64_t pages, uint64_t page_bytes)
 {
     uint64_t bytes;
-    if (__builtin_mul_overflow(pages, 2 * page_values, &bytes) || bytes > UINT64_MAX / 2)
+    if (__builtin_mul_overflow(pages, page_bytes, &bytes) || bytes > UINT64_MAX / 2)
         return 0;
     return cuda_rounded(bytes);
 }
@@ -65,8 +65,8 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_error *err)
     uint64_t tables = tables_bytes(pages, kv->max_sequences, kv->weights->decoder_count);
     enum q35_status st;
 
-    kv->pool_bytes = cuda_kv_pool_bytes(pages, kv->weights->page_values);
-    if (!tables || (!kv->pool_bytes && kv->weights->page_values) || kv->pool_bytes > dev->memory)
+    kv->pool_bytes = cuda_kv_pool_bytes(pages, kv->page_bytes);
+    if (!tables || (!kv->pool_bytes && kv->page_bytes) || kv->pool_bytes > dev->memory)
         return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %llu pages exceeds this GPU",
                              (unsigned long long)pages);
     kv->block = calloc(1, tables); /* untouched where it is not used */
@@ -93,6 +93,7 @@ enum q35_status cuda_kv_create(struct q35_device *dev, struct q35_weights *w,
 {
     enum q35_status st = cuda_object_check(w ? &w->object : NULL, "weights", err);
     struct q35_kv *kv;
+    uint32_t type;
 
     *out = NULL;
     if (st)
@@ -102,8 +103,9 @@ enum q35_status cuda_kv_create(struct q35_device *dev, struct q35_weights *w,
     if (!spec || !Q35_HAS(spec, struct q35_kv_spec, kv_tokens) || !spec->max_sequences ||
         !spec->kv_tokens)
         return q35_soft_fail(err, Q35_E_INVALID, "a KV cache without sequences or tokens");
-    if (Q35_HAS(spec, struct q35_kv_spec, type) && spec->type != Q35_KV_F16)
-        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", spec->type);
+    type = Q35_HAS(spec, struct q35_kv_spec, type) ? spec->type : Q35_KV_F16;
+    if (type >= CUDA_KV_TYPES)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", type);
     if (spec->max_sequences > CUDA_MAX_SEQUENCES)
         return q35_soft_fail(err, Q35_E_CAPACITY, "%u sequences, at most %u", spec->max_sequences,
                              CUDA_MAX_SEQUENCES);
@@ -111,6 +113,8 @@ enum q35_status cuda_kv_create(struct q35_device *dev, struct q35_weights *w,
     if (!kv)
         return q35_soft_fail(err, Q35_E_NOMEM, "no memory for a KV cache");
     kv->weights = w;
+    kv->type = type;
+    kv->page_bytes = w->page_bytes[type];
     kv->max_sequences = spec->max_sequences;
     kv->page_count = (uint32_t)cuda_kv_pages(spec->kv_tokens, spec->max_sequences);
     st = kv_alloc(kv, err);
@@ -141,7 +145,7 @@ static uint32_t *lengths_of(const struct q35_kv *kv, uint32_t sequence)
 
 static cu_ptr page_data(const struct q35_kv *kv, uint32_t page)
 {
-    return kv->pool + (uint64_t)(page - 1) * 2 * kv->weights->page_values;
+    return kv->pool + (uint64_t)(page - 1) * kv->page_bytes;
 }
 
 static uint32_t pages_free(const struct q35_kv *kv)
@@ -341,7 +345,6 @@ static void kv_discard(struct q35_kv *kv)
 static enum q35_status kv_take_pages(struct q35_kv *kv, struct q35_error *err)
 {
     struct q35_device *dev = kv->object.dev;
-    uint64_t values = kv->weights->page_values;
     enum q35_status st = Q35_OK;
     uint32_t i, b;
     for (i = 0; i < kv->active_count; i++) {
@@ -354,7 +357,7 @@ static enum q35_status kv_take_pages(struct q35_kv *kv, struct q35_error *err)
             if (old != NO_PAGE && !st)
                 st = cuda_check(dev,
                                 dev->cu->MemcpyDtoDAsync(page_data(kv, table[b]),
-                                                         page_data(kv, old & ~MARK), values * 2,
+                                                         page_data(kv, old & ~MARK), kv->page_bytes,
                                                          dev->stream),
                                 "copying a shared page", err);
         }

@@ -6,6 +6,8 @@
 /* The rules of args.h: grid, block and dynamic shared memory of every launch. The *_set functions
  * also fill the fields of the arguments that are marked so. Host side, any thread. */
 
+#include <stdbool.h>
+
 #include "args.h"
 
 #ifdef __cplusplus
@@ -235,20 +237,33 @@ Q35_CU_HOST uint32_t q35_cu_attn_wants_parts(const struct q35_cu_attn *a,
     return a->max_pages > 1u && ctas < 4u * (uint64_t)lim->sm_count;
 }
 
-/* q and probabilities of 16 rows, K and V of 64 positions. head_dim % 4 == 0, up to 256. */
-Q35_CU_HOST uint32_t q35_cu_attn_shared(uint32_t head_dim)
+/* head_dim, padded for the kernel that has it. */
+Q35_CU_HOST uint32_t q35_cu_attn_width(uint32_t head_dim)
 {
-    uint32_t c = head_dim <= 64u ? 4u : head_dim <= 128u ? 8u : 16u;
-    return Q35_CU_ATTN_ROWS * (16u * c + 64u) * 4u + 64u * (16u * c + 8u) * 2u +
+    return head_dim <= 64u ? 64u : head_dim <= 128u ? 128u : Q35_CU_MAX_HEAD_DIM;
+}
+
+/* q and probabilities of 16 rows, K and V of 64 positions. */
+Q35_CU_HOST uint32_t q35_cu_attn_shared(uint32_t head_dim, uint32_t kv_type)
+{
+    uint32_t width = q35_cu_attn_width(head_dim);
+    if (kv_type == Q35_KV_INT8)
+        return Q35_CU_ATTN_ROWS * (64u * 4u + 4u + width) +
+               64u * (4u + 4u + width + 16u + ((head_dim + 15u) & ~15u));
+    return Q35_CU_ATTN_ROWS * (width + 64u) * 4u + 64u * (width + 8u) * 2u +
            64u * ((head_dim + 7u) & ~7u) * 2u;
 }
 
 /* Fills out[0] and, with parts, out[1] (attn_merge); returns how many. */
 Q35_CU_HOST uint32_t q35_cu_attn_set(const struct q35_cu_attn *a, struct q35_cu_launch out[2])
 {
-    out[0] = q35_cu_launch_of(a->head_dim <= 128u ? Q35_CU_attn : Q35_CU_attn_wide,
-                              a->n_pieces * q35_cu_attn_subs(a), a->n_kv_heads,
-                              a->parts ? a->max_pages : 1u, 128, q35_cu_attn_shared(a->head_dim));
+    bool wide = a->head_dim > 128u;
+    uint32_t kernel = wide ? Q35_CU_attn_wide : Q35_CU_attn;
+    if (a->kv.type == Q35_KV_INT8)
+        kernel = wide ? Q35_CU_attn8_wide : Q35_CU_attn8;
+    out[0] = q35_cu_launch_of(kernel, a->n_pieces * q35_cu_attn_subs(a), a->n_kv_heads,
+                              a->parts ? a->max_pages : 1u, 128,
+                              q35_cu_attn_shared(a->head_dim, a->kv.type));
     if (!a->parts)
         return 1;
     out[1] = q35_cu_launch_of(Q35_CU_attn_merge, a->n_tokens, a->n_heads, 1, 128, 0);
@@ -300,9 +315,13 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
     case Q35_CU_rope_store:
         return 16u * Q35_CU_MAX_HEAD_DIM;
     case Q35_CU_attn:
-        return q35_cu_attn_shared(128);
+        return q35_cu_attn_shared(128, Q35_KV_F16);
+    case Q35_CU_attn8:
+        return q35_cu_attn_shared(128, Q35_KV_INT8);
+    case Q35_CU_attn8_wide:
+        return q35_cu_attn_shared(Q35_CU_MAX_HEAD_DIM, Q35_KV_INT8);
     case Q35_CU_attn_wide: /* does not fit everywhere: q35_cu_attn_shared(head_dim) says so */
-        need = q35_cu_attn_shared(Q35_CU_MAX_HEAD_DIM);
+        need = q35_cu_attn_shared(Q35_CU_MAX_HEAD_DIM, Q35_KV_F16);
         break;
     default:
         break;

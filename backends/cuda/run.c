@@ -14,15 +14,15 @@ enum q35_status cuda_supports(struct q35_device *dev, const struct q35_layer *la
     if (st || own.kind != Q35_LAYER_DECODER)
         return st;
     if (own.head_dim > Q35_CU_MAX_HEAD_DIM ||
-        q35_cu_attn_shared(own.head_dim) > dev->limits.shared_per_block)
+        q35_cu_attn_shared(own.head_dim, Q35_KV_F16) > dev->limits.shared_per_block)
         return q35_soft_fail(err, Q35_E_UNSUPPORTED, "layer %d: heads of %u values are too wide",
                              (int)own.index, own.head_dim);
     return Q35_OK;
 }
 
 static enum q35_status plan_layers(struct q35_device *dev, const struct q35_plan_request *r,
-                                   struct cuda_dims *dims, uint64_t *weights, uint64_t *page_values,
-                                   struct q35_error *err)
+                                   uint32_t kv_type, struct cuda_dims *dims, uint64_t *weights,
+                                   uint64_t *page_bytes, struct q35_error *err)
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     struct q35_layer l;
@@ -37,7 +37,7 @@ static enum q35_status plan_layers(struct q35_device *dev, const struct q35_plan
         for (role = 0; role < Q35_ROLE_COUNT; role++)
             cuda_place(*weights, &tensors[role], weights);
         cuda_dims_add(dims, &l, tensors);
-        *page_values += soft_layer_kv_values(&l);
+        *page_bytes += soft_layer_page_bytes(&l, kv_type);
     }
     *weights = cuda_rounded(*weights + CUDA_WEIGHTS_TAIL);
     return Q35_OK;
@@ -49,8 +49,8 @@ enum q35_status cuda_plan(struct q35_device *dev, const struct q35_plan_request 
     struct q35_plan_result own = {.size = sizeof(own)};
     const struct q35_plan_request *r = request;
     struct cuda_dims dims = {0};
-    uint64_t page_values = 0, pages = 1;
-    uint32_t size = result ? result->size : 0;
+    uint64_t page_bytes = 0, pages = 1;
+    uint32_t size = result ? result->size : 0, type;
     enum q35_status st;
 
     if (!r || !result || !Q35_HAS(r, struct q35_plan_request, layers) || !r->layers ||
@@ -59,18 +59,19 @@ enum q35_status cuda_plan(struct q35_device *dev, const struct q35_plan_request 
     if (r->max_batch > CUDA_MAX_BATCH || r->max_sequences > CUDA_MAX_SEQUENCES)
         return q35_soft_fail(err, Q35_E_CAPACITY, "batch %u of at most %u, sequences %u of %u",
                              r->max_batch, CUDA_MAX_BATCH, r->max_sequences, CUDA_MAX_SEQUENCES);
-    if (Q35_HAS(r, struct q35_plan_request, kv_type) && r->kv_type != Q35_KV_F16)
-        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", r->kv_type);
-    st = plan_layers(dev, r, &dims, &own.weight_bytes, &page_values, err);
+    type = Q35_HAS(r, struct q35_plan_request, kv_type) ? r->kv_type : Q35_KV_F16;
+    if (type >= CUDA_KV_TYPES)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "a KV cache of type %u", type);
+    st = plan_layers(dev, r, type, &dims, &own.weight_bytes, &page_bytes, err);
     if (st)
         return st;
-    if (page_values && r->kv_tokens && r->max_sequences) {
+    if (page_bytes && r->kv_tokens && r->max_sequences) {
         pages = cuda_kv_pages(r->kv_tokens, r->max_sequences);
-        own.kv_bytes = cuda_kv_pool_bytes(pages, page_values);
+        own.kv_bytes = cuda_kv_pool_bytes(pages, page_bytes);
         if (!own.kv_bytes)
             return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %u tokens overflows",
                                  r->kv_tokens);
-        own.kv_token_bytes = 2 * page_values / Q35_ATTN_BLOCK;
+        own.kv_token_bytes = page_bytes / Q35_ATTN_BLOCK;
     }
     own.scratch_bytes = cuda_scratch_bytes(dev, &dims, r->max_batch, pages);
     if (size > sizeof(own))
@@ -113,8 +114,6 @@ static enum q35_status check_run(struct q35_device *dev, const struct q35_run *r
         return cuda_lost(err);
     if (!r || !Q35_HAS(r, struct q35_run, signal))
         return q35_soft_fail(err, Q35_E_INVALID, "a run that is NULL or too short");
-    if (r->flags)
-        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "run flags %#x", r->flags);
     st = cuda_object_check(r->weights ? &r->weights->object : NULL, "weights", err);
     if (st)
         return st;
@@ -127,6 +126,8 @@ static enum q35_status check_run(struct q35_device *dev, const struct q35_run *r
     if (!r->n_tokens || r->n_tokens > CUDA_MAX_BATCH)
         return q35_soft_fail(err, Q35_E_INVALID, "%u tokens, at most %u", r->n_tokens,
                              CUDA_MAX_BATCH);
+    if (r->flags & ~(uint32_t)Q35_RUN_GREEDY)
+        return q35_soft_fail(err, Q35_E_UNSUPPORTED, "run flags %#x", r->flags);
     if (!r->tokens || r->token_stride < sizeof(struct q35_token) || r->token_stride % 4)
         return q35_soft_fail(err, Q35_E_INVALID, "tokens are NULL or their stride is bad");
     return Q35_OK;
@@ -191,9 +192,10 @@ static enum q35_status inspect(struct cuda_batch *b, struct shape *s, struct q35
                                  (int)t->id, s->first->desc.vocab);
     }
     s->in_bytes = s->first->desc.kind == Q35_LAYER_EMBED ? 0 : row * r->n_tokens;
-    s->out_bytes = s->last->desc.kind == Q35_LAYER_HEAD
-                       ? 4 * (uint64_t)s->last->desc.vocab * b->n_logits
-                       : row * r->n_tokens;
+    b->greedy = r->flags & Q35_RUN_GREEDY;
+    s->out_bytes = row * r->n_tokens;
+    if (s->last->desc.kind == Q35_LAYER_HEAD)
+        s->out_bytes = 4 * (uint64_t)(b->greedy ? 1 : s->last->desc.vocab) * b->n_logits;
     st = check_span(b->dev, &r->in, s->in_bytes, "in", err);
     if (!st)
         st = check_span(b->dev, &r->out, s->out_bytes, "out", err);

@@ -47,7 +47,7 @@ static enum q35_status read_layers(struct q35_weights *w, const struct q35_layer
                                    uint32_t stride, struct q35_error *err)
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
-    uint32_t i, role;
+    uint32_t i, role, type;
     for (i = 0; i < w->layer_count; i++) {
         struct cuda_layer *l = &w->layers[i];
         const void *in = (const uint8_t *)layers + (uint64_t)i * stride;
@@ -69,8 +69,10 @@ static enum q35_status read_layers(struct q35_weights *w, const struct q35_layer
             cuda_place(w->bytes, &tensors[role], &w->bytes);
         cuda_dims_add(&w->dims, &l->desc, tensors);
         l->kv_index = w->decoder_count;
-        l->kv_offset = w->page_values;
-        w->page_values += soft_layer_kv_values(&l->desc);
+        for (type = 0; type < CUDA_KV_TYPES; type++) {
+            l->kv_offset[type] = w->page_bytes[type];
+            w->page_bytes[type] += soft_layer_page_bytes(&l->desc, type);
+        }
         w->decoder_count += l->desc.kind == Q35_LAYER_DECODER;
     }
     return Q35_OK;

@@ -161,10 +161,10 @@ static int run_rope_table(const struct q35_cu_rope_table *a)
     return 0;
 }
 
-static uint16_t *page_of(const struct q35_cu_kv *kv, const struct q35_token *t, uint32_t block)
+static uint8_t *page_of(const struct q35_cu_kv *kv, const struct q35_token *t, uint32_t block)
 {
     uint64_t page = kv->table[(uint64_t)t->sequence * kv->table_stride + block];
-    return kv->pool + page * kv->page_values + kv->layer_offset;
+    return kv->pool + page * kv->page_bytes + kv->layer_offset;
 }
 
 /* norm and rope of n heads, in place */
@@ -179,25 +179,42 @@ static void head_step(const struct q35_cu_rope_store *a, uint32_t t, uint32_t n,
                         a->cos_sin + (uint64_t)t * a->rope_dim, x, &err);
 }
 
+/* k, v: [n_kv_heads][head_dim] of one token, to position `at` of a page. */
+static void store(const struct q35_cu_rope_store *a, const float *k, const float *v, uint32_t at,
+                  uint8_t *page)
+{
+    uint64_t slots = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
+    uint32_t h, i, d = a->head_dim;
+    for (h = 0; h < a->n_kv_heads; h++, k += d, v += d) {
+        uint64_t slot = (uint64_t)h * Q35_ATTN_BLOCK + at;
+        if (a->kv.type == Q35_KV_INT8) {
+            int8_t *to = (int8_t *)page + slot * d;
+            float *scales = (float *)(void *)(page + 2 * slots * d) + slot;
+            scales[0] = q35_quantize(k, d, to);
+            scales[slots] = q35_quantize(v, d, to + slots * d);
+        } else {
+            uint16_t *to = (uint16_t *)(void *)page + slot * d;
+            for (i = 0; i < d; i++) {
+                to[i] = q35_f32_to_f16(k[i]);
+                to[slots * d + i] = q35_f32_to_f16(v[i]);
+            }
+        }
+    }
+}
+
 static int run_rope_store(const struct q35_cu_rope_store *a)
 {
-    uint32_t t, h, i, d = a->head_dim, width = a->n_kv_heads * d;
+    uint32_t t, width = a->n_kv_heads * a->head_dim;
     float *k = malloc(4 * (size_t)width);
     if (!k)
         return no_memory();
     for (t = 0; t < a->n_tokens; t++) {
         const struct q35_token *token = &a->tokens[t];
-        uint16_t *to = page_of(&a->kv, token, token->position / Q35_ATTN_BLOCK);
-        const float *v = a->v + (uint64_t)t * width;
-        head_step(a, t, a->n_heads, a->q_norm, a->q + (uint64_t)t * a->n_heads * d);
+        head_step(a, t, a->n_heads, a->q_norm, a->q + (uint64_t)t * a->n_heads * a->head_dim);
         memcpy(k, a->k + (uint64_t)t * width, 4 * (size_t)width);
         head_step(a, t, a->n_kv_heads, a->k_norm, k);
-        for (h = 0; h < a->n_kv_heads; h++)
-            for (i = 0; i < d; i++) {
-                uint64_t at = ((uint64_t)h * Q35_ATTN_BLOCK + token->position % Q35_ATTN_BLOCK) * d;
-                to[at + i] = q35_f32_to_f16(k[h * d + i]);
-                to[(uint64_t)width * Q35_ATTN_BLOCK + at + i] = q35_f32_to_f16(v[h * d + i]);
-            }
+        store(a, k, a->v + (uint64_t)t * width, token->position % Q35_ATTN_BLOCK,
+              page_of(&a->kv, token, token->position / Q35_ATTN_BLOCK));
     }
     free(k);
     return 0;
@@ -215,6 +232,7 @@ static int attend(const struct q35_cu_attn *a, uint32_t t, const uint16_t **page
                                  .head_dim = a->head_dim,
                                  .window = a->window,
                                  .scale = a->scale,
+                                 .kv_type = a->kv.type,
                                  .q = a->q + t * width,
                                  .out = a->out + t * width,
                                  .positions = &a->tokens[t].position,
@@ -225,7 +243,7 @@ static int attend(const struct q35_cu_attn *a, uint32_t t, const uint16_t **page
         return -1;
     }
     for (b = 0; b < n; b++)
-        pages[b] = page_of(&a->kv, &a->tokens[t], b);
+        pages[b] = (const uint16_t *)(void *)page_of(&a->kv, &a->tokens[t], b);
     return failed(ops->attention(NULL, &args, &err), &err);
 }
 
@@ -256,6 +274,16 @@ static int run_attn(const struct q35_cu_attn *a)
 }
 
 static int run_attn_wide(const struct q35_cu_attn *a)
+{
+    return run_attn(a);
+}
+
+static int run_attn8(const struct q35_cu_attn *a)
+{
+    return run_attn(a);
+}
+
+static int run_attn8_wide(const struct q35_cu_attn *a)
 {
     return run_attn(a);
 }

@@ -6,6 +6,8 @@
 
 #include "host.h"
 
+#include "q35/arith.h"
+
 /* ---- finding devices ------------------------------------------------------------------------ */
 
 static void finds_nothing(void **state)
@@ -106,6 +108,47 @@ static void more_logits_than_fit(void **state)
     (void)state;
     begin(&f, 0);
     assert_int_equal(step(&f, 1, 0, 300), Q35_OK);
+    end(&f);
+}
+
+/* ---- greedy tokens -------------------------------------------------------------------------- */
+
+/* n tokens of a sequence, all of which want ids; compared with the oracle's logits. */
+static void greedy_step(struct fixture *f, uint32_t position, uint32_t n)
+{
+    static float want[400 * VOCAB];
+    struct q35_token t[400];
+    uint32_t ids[400], i;
+    struct vfy_job job = {.w = f->w,
+                          .kv = f->kv,
+                          .count = 4,
+                          .tokens = t,
+                          .n = n,
+                          .out = (float *)(void *)ids,
+                          .out_bytes = 4 * (uint64_t)n,
+                          .flags = Q35_RUN_GREEDY};
+    vfy_tokens(t, n, 0, position, VOCAB, true, &f->rng);
+    assert_int_equal(vfy_run(&f->d, &job, &err), Q35_OK);
+    assert_true(vfy_oracle_run(f->o, 0, 4, t, n, NULL, want));
+    for (i = 0; i < n; i++)
+        assert_int_equal(ids[i], q35_greedy(want + i * VOCAB, VOCAB));
+}
+
+/* More tokens than logits fit; graphs of either kind side by side. */
+static void greedy(void **state)
+{
+    struct fixture f;
+    uint32_t i;
+    (void)state;
+    begin(&f, 0);
+    greedy_step(&f, 0, 300);
+    fake_set("graph_launches", 0);
+    for (i = 0; i < 8; i++)
+        if (i % 2)
+            assert_int_equal(step(&f, 1, 300 + i, 1), Q35_OK);
+        else
+            greedy_step(&f, 300 + i, 1);
+    assert_true(fake_get("graph_launches") == 8 - 2);
     end(&f);
 }
 
@@ -252,11 +295,17 @@ static void fetched_before_overwritten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_nothing),        cmocka_unit_test(says_what_they_are),
-        cmocka_unit_test(wide_heads),           cmocka_unit_test(many_in_flight),
-        cmocka_unit_test(cancelled_in_advance), cmocka_unit_test(more_logits_than_fit),
-        cmocka_unit_test(graphs_are_replayed),  cmocka_unit_test(logits_of_some),
-        cmocka_unit_test(through_two_gpus),     cmocka_unit_test(fetched_before_overwritten),
+        cmocka_unit_test(finds_nothing),
+        cmocka_unit_test(says_what_they_are),
+        cmocka_unit_test(wide_heads),
+        cmocka_unit_test(many_in_flight),
+        cmocka_unit_test(cancelled_in_advance),
+        cmocka_unit_test(more_logits_than_fit),
+        cmocka_unit_test(greedy),
+        cmocka_unit_test(graphs_are_replayed),
+        cmocka_unit_test(logits_of_some),
+        cmocka_unit_test(through_two_gpus),
+        cmocka_unit_test(fetched_before_overwritten),
     };
     int failed;
     if (host_load())

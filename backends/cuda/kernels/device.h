@@ -192,6 +192,13 @@ FN void mma(int32_t c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
 #endif
 }
 
+/* sum + the four products of bytes of a and b. */
+FN int32_t dot4(uint32_t a, uint32_t b, int32_t sum)
+{
+    asm("dp4a.s32.s32 %0, %1, %2, %0;" : "+r"(sum) : "r"(a), "r"(b));
+    return sum;
+}
+
 FN float half_to_float(uint16_t h)
 {
     float f;

@@ -7,9 +7,14 @@
 
 #include "tile.cuh"
 
-#include "rotate.cuh" /* before rope.cuh, which uses its norm */
+#include "rotate.cuh" /* before those that use its norm and its quantization */
 
-#include "attn.cuh"
+#include "attn_f16.cuh"
+#include "attn_int8.cuh"
+
+#include "attn.cuh" /* over either of the two */
+
+#include "attn_merge.cuh"
 #include "matmul_few.cuh"
 #include "matmul_many.cuh"
 

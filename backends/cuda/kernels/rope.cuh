@@ -17,14 +17,36 @@ KERNEL(128, rope_table, q35_cu_rope_table)
     q35_rope_angle(a.tokens[t].position, a.freq[p], to + p, to + half + p);
 }
 
-/* Where K of KV head h at this token's position begins; V lies v_offset further. */
-FN uint16_t *kv_row(const struct q35_cu_kv *kv, const struct q35_token *t, uint32_t h,
-                    uint32_t head_dim)
+/* The layer's part of the page that holds this token's position. */
+FN uint8_t *kv_page(const struct q35_cu_kv *kv, const struct q35_token *t)
 {
     uint32_t page =
         kv->table[(uint64_t)t->sequence * kv->table_stride + t->position / Q35_ATTN_BLOCK];
-    return kv->pool + page * kv->page_values + kv->layer_offset +
-           ((uint64_t)h * Q35_ATTN_BLOCK + t->position % Q35_ATTN_BLOCK) * head_dim;
+    return kv->pool + page * kv->page_bytes + kv->layer_offset;
+}
+
+/* One head of K and V, by one warp, to this token's place in its page. */
+FN void kv_store(const struct q35_cu_rope_store *a, const struct q35_token *t, uint32_t head,
+                 const float *k, const float *v)
+{
+    uint8_t *page = kv_page(&a->kv, t);
+    uint32_t d = a->head_dim, slot = head * Q35_ATTN_BLOCK + t->position % Q35_ATTN_BLOCK, i;
+    uint64_t slots = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
+    if (a->kv.type == Q35_KV_INT8) {
+        int8_t *to = (int8_t *)page + (uint64_t)slot * d;
+        float *scales = (float *)(page + 2u * slots * d) + slot;
+        float k_scale = quantize_head(k, d, to), v_scale = quantize_head(v, d, to + slots * d);
+        if (lane_id() == 0) {
+            scales[0] = k_scale;
+            scales[slots] = v_scale;
+        }
+    } else {
+        uint16_t *to = (uint16_t *)page + (uint64_t)slot * d;
+        for (i = lane_id(); i < d; i += 32u) {
+            to[i] = q35_f32_to_f16(k[i]);
+            to[slots * d + i] = q35_f32_to_f16(v[i]);
+        }
+    }
 }
 
 /* The head in x[head_dim], shared memory of one warp: norm, then rope. */
@@ -72,12 +94,6 @@ KERNEL(128, rope_store, q35_cu_rope_store)
         for (i = lane; i < d; i += 32u)
             q[i] = x[i];
     } else {
-        uint16_t *k = kv_row(&a.kv, a.tokens + t, head, d);
-        uint16_t *v = k + (uint64_t)a.n_kv_heads * Q35_ATTN_BLOCK * d;
-        const float *v_from = a.v + (t * a.n_kv_heads + head) * d;
-        for (i = lane; i < d; i += 32u) {
-            k[i] = q35_f32_to_f16(x[i]);
-            v[i] = q35_f32_to_f16(v_from[i]);
-        }
+        kv_store(&a, a.tokens + t, head, x, a.v + (t * a.n_kv_heads + head) * d);
     }
 }

@@ -114,6 +114,14 @@ FN uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t select)
     return v;
 }
 
+FN int32_t dot4(uint32_t a, uint32_t b, int32_t sum)
+{
+    uint32_t i;
+    for (i = 0; i < 4; i++)
+        sum += (int8_t)(a >> (8 * i)) * (int8_t)(b >> (8 * i));
+    return sum;
+}
+
 FN uint32_t __funnelshift_l(uint32_t lo, uint32_t hi, uint32_t n)
 {
     return (uint32_t)(((uint64_t)hi << 32 | lo) << (n & 31u) >> 32);
