@@ -43,14 +43,20 @@ enum q35_status groq_cost_key(struct groq_cost_key *key, const struct q35_layer 
 enum q35_status groq_layer_time(struct groq_layer_time *out, const struct tsp *t,
                                 const struct groq_cost_key *key, struct q35_error *err);
 
+/* What a KV cache is to hold. */
+struct groq_kv {
+    uint64_t tokens;
+    uint32_t type; /* enum q35_kv_type */
+};
+
 /* Memory of a layer spread over `chips`, in words of every slice. */
 struct groq_layer_words {
     uint64_t weights; /* codes or int8, scales */
     uint64_t work;    /* tables and results, shared by the layers of a chip */
-    uint64_t kv;      /* for kv_tokens */
+    uint64_t kv;      /* of the KV cache */
 };
 enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp *t,
-                                 const struct groq_cost_key *key, uint64_t kv_tokens,
+                                 const struct groq_cost_key *key, struct groq_kv kv,
                                  struct q35_error *err);
 
 /* Layers over chips: each on `chips` adjacent ones, small ones together. */
@@ -66,6 +72,6 @@ struct groq_placement {
 /* CAPACITY, with the numbers, if they do not fit. per_layer 0: as few as each layer fits on. */
 enum q35_status groq_place_layers(struct groq_placement *out, const struct groq_config *c,
                                   const struct q35_layer *layers, uint32_t count, uint32_t stride,
-                                  uint64_t kv_tokens, struct q35_error *err);
+                                  struct groq_kv kv, struct q35_error *err);
 
 #endif

@@ -129,8 +129,14 @@ static uint64_t words_of(const struct tsp_program *p)
     return all + all / 16;
 }
 
+static uint64_t kv_token_bytes(const struct groq_cost_key *k, uint32_t type)
+{
+    uint64_t values = 2 * (uint64_t)k->n_kv_heads * k->head_dim;
+    return type == Q35_KV_INT8 ? values + 2 * sizeof(float) * k->n_kv_heads : 2 * values;
+}
+
 enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp *t,
-                                 const struct groq_cost_key *k, uint64_t kv_tokens,
+                                 const struct groq_cost_key *k, struct groq_kv kv,
                                  struct q35_error *err)
 {
     struct groq_product products[8];
@@ -151,7 +157,7 @@ enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp 
     }
     out->work = 256 + results;
     if (k->kind == Q35_LAYER_DECODER)
-        out->kv = (4 * (uint64_t)k->n_kv_heads * k->head_dim * kv_tokens + vector - 1) / vector;
+        out->kv = (kv_token_bytes(k, kv.type) * kv.tokens + vector - 1) / vector;
     return Q35_OK;
 }
 
@@ -160,7 +166,7 @@ enum q35_status groq_layer_words(struct groq_layer_words *out, const struct tsp 
 
 /* The fewest chips that hold the layer; 0: no node does. */
 static enum q35_status fewest(const struct groq_config *c, const struct q35_layer *l,
-                              uint64_t kv_tokens, uint32_t *chips, struct groq_layer_words *w,
+                              struct groq_kv kv, uint32_t *chips, struct groq_layer_words *w,
                               struct q35_error *err)
 {
     uint32_t from = 1, to = c->tsp.node_chips, n;
@@ -171,7 +177,7 @@ static enum q35_status fewest(const struct groq_config *c, const struct q35_laye
         struct groq_cost_key k;
         enum q35_status st = groq_cost_key(&k, l, 1, 1, n, c->weights, err);
         if (!st)
-            st = groq_layer_words(w, &c->tsp, &k, kv_tokens, err);
+            st = groq_layer_words(w, &c->tsp, &k, kv, err);
         if (st)
             return st;
         if (w->weights + w->work + w->kv <= c->tsp.slice_words)
@@ -181,7 +187,7 @@ static enum q35_status fewest(const struct groq_config *c, const struct q35_laye
 }
 
 static enum q35_status too_big(const struct groq_config *c, const struct q35_layer *l,
-                               uint64_t kv_tokens, const struct groq_layer_words *w,
+                               struct groq_kv kv, const struct groq_layer_words *w,
                                struct q35_error *err)
 {
     uint32_t n = c->chips_per_layer ? c->chips_per_layer : c->tsp.node_chips;
@@ -191,7 +197,7 @@ static enum q35_status too_big(const struct groq_config *c, const struct q35_lay
         "layer %d does not fit on %u chip%s of %.1f MB: %.1f MB of weights, %.1f MB of KV "
         "for %llu tokens, %.1f MB of tables and results",
         (int)l->index, n, n == 1 ? "" : "s", 1e-6 * (double)tsp_sram_bytes(&c->tsp),
-        mb * (double)w->weights, mb * (double)w->kv, (unsigned long long)kv_tokens,
+        mb * (double)w->weights, mb * (double)w->kv, (unsigned long long)kv.tokens,
         mb * (double)w->work);
     if (err)
         err->layer = l->index;
@@ -244,7 +250,8 @@ static bool place_in_spare(struct groq_placement *out, struct group *g, const st
     struct groq_layer_words w;
     struct groq_cost_key k;
     uint64_t open = g->chips * (c->tsp.slice_words - g->words - g->work), need, rest;
-    if (groq_cost_key(&k, l, 1, 1, 1, c->weights, err) || groq_layer_words(&w, &c->tsp, &k, 0, err))
+    if (groq_cost_key(&k, l, 1, 1, 1, c->weights, err) ||
+        groq_layer_words(&w, &c->tsp, &k, (struct groq_kv){0}, err))
         return false;
     need = w.weights + w.weights / 4;
     if (need > g->spare + open)
@@ -260,7 +267,7 @@ static bool place_in_spare(struct groq_placement *out, struct group *g, const st
 /* Decoder layers first, then the ends of the model. */
 static enum q35_status place_pass(struct groq_placement *out, const struct groq_config *c,
                                   const struct q35_layer *layers, uint32_t count, uint32_t stride,
-                                  uint64_t kv_tokens, struct group *g, bool ends,
+                                  struct groq_kv kv, struct group *g, bool ends,
                                   struct q35_error *err)
 {
     struct asked a = {0};
@@ -279,9 +286,9 @@ static enum q35_status place_pass(struct groq_placement *out, const struct groq_
             continue;
         if (!a.chips || ask_again(&a, &k)) {
             a.key = k;
-            st = fewest(c, l, kv_tokens, &a.chips, &a.words, err);
+            st = fewest(c, l, kv, &a.chips, &a.words, err);
             if (!st && !a.chips)
-                return too_big(c, l, kv_tokens, &a.words, err);
+                return too_big(c, l, kv, &a.words, err);
         }
         if (st)
             return st;
@@ -301,14 +308,14 @@ static enum q35_status place_pass(struct groq_placement *out, const struct groq_
 
 enum q35_status groq_place_layers(struct groq_placement *out, const struct groq_config *c,
                                   const struct q35_layer *layers, uint32_t count, uint32_t stride,
-                                  uint64_t kv_tokens, struct q35_error *err)
+                                  struct groq_kv kv, struct q35_error *err)
 {
     struct group g = {0};
     enum q35_status st;
     memset(out, 0, sizeof(*out));
-    st = place_pass(out, c, layers, count, stride, kv_tokens, &g, false, err);
+    st = place_pass(out, c, layers, count, stride, kv, &g, false, err);
     if (!st)
-        st = place_pass(out, c, layers, count, stride, kv_tokens, &g, true, err);
+        st = place_pass(out, c, layers, count, stride, kv, &g, true, err);
     if (!st && out->chips > c->chips)
         return q35_soft_fail(
             err, Q35_E_CAPACITY,
@@ -316,7 +323,7 @@ enum q35_status groq_place_layers(struct groq_placement *out, const struct groq_
             "with their padding, and KV for %llu tokens; chips = %u have %.1f MB",
             count, out->chips_per_layer, out->chips_per_layer == 1 ? "" : "s", out->chips,
             1e-6 * (double)tsp_sram_bytes(&c->tsp), 1e-6 * (double)out->bytes,
-            (unsigned long long)kv_tokens, c->chips,
+            (unsigned long long)kv.tokens, c->chips,
             1e-6 * (double)tsp_sram_bytes(&c->tsp) * c->chips);
     return st;
 }

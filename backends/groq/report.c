@@ -71,7 +71,7 @@ static enum q35_status evaluate(const struct report *r, struct option *o)
     c.weights = o->weights;
     c.chips_per_layer = o->chips_per_layer;
     c.chips = o->chips ? o->chips : 1000000;
-    st = groq_place_layers(&p, &c, r->layers, r->count, r->stride, 0, &ignored);
+    st = groq_place_layers(&p, &c, r->layers, r->count, r->stride, (struct groq_kv){0}, &ignored);
     o->fits = !st;
     if (st)
         return Q35_OK;
@@ -372,7 +372,7 @@ enum q35_status groq_sim_report(void *state, const struct q35_layer *layers, uin
         return q35_soft_fail(err, Q35_E_INVALID,
                              "a report needs a decoder layer and 1 to %u tokens",
                              Q35_SOFT_MAX_BATCH);
-    st = groq_place_layers(&p, &r.s->config, layers, count, stride, 0, err);
+    st = groq_place_layers(&p, &r.s->config, layers, count, stride, (struct groq_kv){0}, err);
     if (!st)
         st = evaluate(&r, &own);
     if (!st)

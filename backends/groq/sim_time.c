@@ -75,9 +75,11 @@ enum q35_status groq_sim_plan(void *state, const struct q35_plan_request *r,
     struct groq_sim *s = state;
     struct groq_placement p;
     /* A KV cache is made in pages of 64 positions for each sequence. */
-    uint64_t tokens = (uint64_t)r->kv_tokens + (r->kv_tokens ? 63ull * r->max_sequences : 0);
+    const struct groq_kv kv = {
+        (uint64_t)r->kv_tokens + (r->kv_tokens ? 63ull * r->max_sequences : 0),
+        Q35_HAS(r, struct q35_plan_request, kv_type) ? r->kv_type : Q35_KV_F16};
     enum q35_status st =
-        groq_place_layers(&p, &s->config, r->layers, r->layer_count, r->layer_stride, tokens, err);
+        groq_place_layers(&p, &s->config, r->layers, r->layer_count, r->layer_stride, kv, err);
     if (st)
         return st;
     result->weight_bytes = p.bytes;
@@ -90,7 +92,8 @@ enum q35_status groq_sim_layers(void *state, const struct q35_layer *layers, uin
 {
     struct groq_sim *s = state;
     struct groq_placement p;
-    enum q35_status st = groq_place_layers(&p, &s->config, layers, count, stride, 0, err);
+    enum q35_status st =
+        groq_place_layers(&p, &s->config, layers, count, stride, (struct groq_kv){0}, err);
     if (!st)
         s->chips_per_layer = chips_of(&p);
     return st;
@@ -123,7 +126,8 @@ enum q35_status groq_sim_seconds(void *state, const struct q35_layer *layers, ui
     struct groq_sim *s = state;
     struct groq_placement p;
     uint64_t cycles = 0;
-    enum q35_status st = groq_place_layers(&p, &s->config, layers, count, stride, 0, err);
+    enum q35_status st =
+        groq_place_layers(&p, &s->config, layers, count, stride, (struct groq_kv){0}, err);
     if (!st)
         st = cycles_of(s, layers, count, stride, n_tokens, context, chips_of(&p), &cycles, err);
     if (!st)
