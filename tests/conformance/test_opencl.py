@@ -18,7 +18,7 @@ q35, opencl, cpu, fault, model = map(os.path.abspath, sys.argv[1:])
 PROMPT = "Tell me a story about a red fox named Ann."
 
 
-def ini(folder, backends, layers=()):
+def ini(folder, backends, layers=(), schedule=""):
     """backends: {name: (path, {option: value})}"""
     path = os.path.join(folder, "test.ini")
     with open(path, "w", encoding="utf-8") as f:
@@ -26,7 +26,7 @@ def ini(folder, backends, layers=()):
         for name, (so, options) in backends.items():
             f.write(f"[backend {name}]\npath = {so}\nrequired = true\n")
             f.writelines(f"{k} = {v}\n" for k, v in options.items())
-        f.write("[schedule]\nmax_sequences = 1\n")
+        f.write("[schedule]\nmax_sequences = 1\n" + schedule)
         f.writelines(f"layers.{name} = {span}\n" for name, span in layers)
     return path
 
@@ -91,6 +91,10 @@ def main():
         }
         for name, text in got.items():
             assert text == want, f"{name}: {text!r} instead of {want!r}"
+        int8 = "kv_type = int8\n"
+        want8 = tokens(ini(d, {"cpu": (cpu, {})}, schedule=int8))
+        text = tokens(ini(d, both, [("cpu", "0-39"), ("gpu", "40-79")], int8))
+        assert text == want8, f"KV in int8: {text!r} instead of {want8!r}"
         if not sanitized():
             faults(ini(d, both, [("cpu", "0-39"), ("gpu", "40-79")]), want)
     return 0

@@ -51,6 +51,10 @@ def demo(folder):
                           ("at its own pace", "pace = real")):
         got = tokens(config(folder, "sim", [("groq", GROQ, options)]))
         expect(got == want, f"the simulator's tokens, {name}: {got[:40]!r}")
+    int8 = "kv_type = int8\n"
+    want8 = tokens(config(folder, "cpu8", [("cpu", CPU, "")], int8))
+    got = tokens(config(folder, "sim8", [("groq", GROQ, "")], int8))
+    expect(len(want8) > 20 and got == want8, f"KV in int8: {got[:40]!r}")
     both = [("cpu", CPU, ""), ("groq", GROQ, "")]
     for first, second in (("cpu", "groq"), ("groq", "cpu")):
         split = f"layers.{first} = 0-39\nlayers.{second} = 40-79\n"
@@ -65,6 +69,10 @@ def plan(folder):
     expect(status == 0 and "layers 0-79" in out, "a 70B model on 160 chips: " + out + err)
     most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     expect(most < 1 << 20, f"no command took a GiB so far: {most} KiB")
+    long = ("--synthetic", "llama-70b:80", "--context", "8192", "--sequences", "1")
+    expect(q35("plan", "-c", path, *long)[0] == 1 and
+           q35("plan", "-c", path, *long, "--kv-type", "int8")[0] == 0,
+           "a KV cache of 8192 positions fits in int8 and not in binary16")
     for chips in (1, 131):
         path = config(folder, "small", [("groq", GROQ, f"chips = {chips}")])
         status, out, err = q35("plan", "-c", path, "--synthetic", "llama-70b:80", "--context",
