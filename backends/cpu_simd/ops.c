@@ -35,17 +35,21 @@ void cpu_destroy(void *arg)
     free(c->packed);
     free(c->parts);
     pool_destroy(c->pool);
+    places_fini(&c->places);
     free(c);
 }
 
-struct cpu *cpu_create(unsigned features, unsigned variant, uint32_t threads, int pin)
+struct cpu *cpu_create(unsigned features, unsigned variant, uint32_t threads, enum cpu_pin pin)
 {
     struct cpu *c = calloc(1, sizeof *c);
     uint32_t i, cpus = q35_cpu_count();
     if (!c)
         return NULL;
     q35_cpu_kernels_init(&c->k, features, variant);
-    c->pool = pool_create(threads == 0 || threads > cpus ? cpus : threads, pin);
+    if (!places_init(&c->places, threads == 0 || threads > cpus ? cpus : threads))
+        goto fail;
+    c->pool = pool_create(&c->places,
+                          pin == CPU_PIN_CORES || (pin == CPU_PIN_AUTO && c->places.nodes > 1));
     c->streams = q35_cpu_streams();
     c->q_sums = aligned(DOTS_MANY * sizeof *c->q_sums);
     if (!c->pool || !c->q_sums)

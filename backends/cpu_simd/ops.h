@@ -18,6 +18,7 @@ struct worker {
 /* The `user` of the operations. One thread at a time. */
 struct cpu {
     struct kernels k;
+    struct places places;
     struct pool *pool;
     struct worker *workers; /* [pool_threads] */
     uint32_t streams;       /* of dots_args */
@@ -32,7 +33,8 @@ struct cpu {
 
 /* variant: index into q35_cpu_variants, the last one to install. threads: 0 for one on each CPU;
  * more than there are CPUs are not started, they could only take turns. NULL if out of memory. */
-struct cpu *cpu_create(unsigned features, unsigned variant, uint32_t threads, int pin);
+enum cpu_pin { CPU_PIN_NONE, CPU_PIN_CORES, CPU_PIN_AUTO /* where there are several nodes */ };
+struct cpu *cpu_create(unsigned features, unsigned variant, uint32_t threads, enum cpu_pin pin);
 void cpu_destroy(void *cpu); /* NULL is fine */
 
 /* The hash of the software device's uploads, on all threads. */

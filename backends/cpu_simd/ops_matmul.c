@@ -17,7 +17,7 @@ struct matmul_job {
     const struct q35_matmul_args *args;
     uint32_t first, n_tokens; /* tokens */
     uint32_t blocks[4];       /* row blocks of a piece of each matrix */
-    uint32_t start[5];        /* first piece of each matrix, then the number of pieces */
+    uint32_t pieces[4];       /* of each matrix */
     void *packed;             /* NULL: the kernel reads q */
 };
 
@@ -53,6 +53,31 @@ static void store(const struct matmul_job *j, const struct q35_matrix *m, uint32
                           a->y[mat] + (j->first + t) * a->y_stride[mat] + row);
 }
 
+/* Pieces of a matrix that belong to nodes before `node`. */
+static uint32_t pieces_before(const struct matmul_job *j, uint32_t mat, uint32_t node)
+{
+    const struct places *p = &j->cpu->places;
+    return (uint32_t)((uint64_t)j->pieces[mat] * p->first[node] / p->threads);
+}
+
+/* The matrix that a piece is of, and its number there. Pieces go node by node, so that each node
+ * has its part of every matrix, not some of the matrices. */
+static void locate(const struct matmul_job *j, uint32_t *piece, uint32_t *mat)
+{
+    uint32_t node, i, from, n;
+    for (node = 0;; node++)
+        for (i = 0; i < j->args->n_mats; i++) {
+            from = pieces_before(j, i, node);
+            n = pieces_before(j, i, node + 1) - from;
+            if (*piece < n) {
+                *piece += from;
+                *mat = i;
+                return;
+            }
+            *piece -= n;
+        }
+}
+
 static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
 {
     const struct matmul_job *j = ctx;
@@ -60,10 +85,9 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
     const struct q35_matrix *m;
     uint32_t mat = 0, block, total, i;
     struct dots_args d;
-    while (piece >= j->start[mat + 1])
-        mat++;
+    locate(j, &piece, &mat);
     m = j->args->mats[mat];
-    block = (piece - j->start[mat]) * j->blocks[mat];
+    block = piece * j->blocks[mat];
     total = m->rows_padded / 16;
     d = (struct dots_args){
         .scheme = m->scheme,
@@ -149,17 +173,19 @@ enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q
     uint32_t i;
     for (j.first = 0; j.first < a->n_tokens; j.first += j.n_tokens) {
         enum q35_status st;
+        uint32_t pieces = 0;
         j.n_tokens = a->n_tokens - j.first < DOTS_MANY ? a->n_tokens - j.first : DOTS_MANY;
         for (i = 0; i < a->n_mats; i++) {
             uint32_t blocks = a->mats[i]->rows_padded / 16;
             j.blocks[i] = blocks_of(&j, a->mats[i]);
-            j.start[i + 1] = j.start[i] + (blocks + j.blocks[i] - 1) / j.blocks[i];
+            j.pieces[i] = (blocks + j.blocks[i] - 1) / j.blocks[i];
+            pieces += j.pieces[i];
         }
         pool_run(c->pool, sum_piece, &j, (j.n_tokens + SUM_PIECE - 1) / SUM_PIECE);
         st = pack(&j, err);
         if (st)
             return st;
-        pool_run(c->pool, matmul_piece, &j, j.start[a->n_mats]);
+        pool_run(c->pool, matmul_piece, &j, pieces);
     }
     return Q35_OK;
 }

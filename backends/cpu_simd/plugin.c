@@ -4,6 +4,7 @@
 /* cpu_simd.so: one device, the software device with vector kernels and a pool of threads. */
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,10 @@
 
 static const struct q35_option_spec option_specs[] = {
     {"threads", "int", "threads that compute, 0 for one on each CPU this process may use", "0"},
-    {"pin", "enum:none|cores", "whether each thread stays on one CPU", "none"},
+    {"pin", "enum:auto|none|cores",
+     "whether each thread stays on one CPU, cores before their second CPUs; auto: where there are "
+     "several NUMA nodes",
+     "auto"},
     {"isa", "enum:auto|scalar|avx2|avxvnni|avx512|avx512vnni|avx512vbmi|amx|neon|dotprod",
      "newest instruction set to use", "auto"},
     {"profile", "enum:off|on", "log the times of all operations when the device closes", "off"},
@@ -67,6 +71,19 @@ static enum q35_status read_threads(const struct q35_options *options, uint32_t 
     return Q35_OK;
 }
 
+static bool read_pin(const char *text, enum cpu_pin *pin)
+{
+    if (!text || strcmp(text, "auto") == 0)
+        *pin = CPU_PIN_AUTO;
+    else if (strcmp(text, "none") == 0)
+        *pin = CPU_PIN_NONE;
+    else if (strcmp(text, "cores") == 0)
+        *pin = CPU_PIN_CORES;
+    else
+        return false;
+    return true;
+}
+
 static enum q35_status device_info(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device_info *info,
                                    struct q35_error *err)
@@ -90,6 +107,7 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
     unsigned features = q35_cpu_features(), variant = 0;
     const char *pin = q35_soft_option(options, "pin");
     const char *profile = q35_soft_option(options, "profile");
+    enum cpu_pin how;
     uint32_t threads;
     enum q35_status st;
     (void)host;
@@ -101,9 +119,9 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
         st = read_threads(options, &threads, err);
     if (st)
         return st;
-    if (pin && strcmp(pin, "none") != 0 && strcmp(pin, "cores") != 0)
-        return q35_soft_fail(err, Q35_E_CONFIG, "pin = %s: neither none nor cores", pin);
-    config.user = cpu_create(features, variant, threads, pin && strcmp(pin, "cores") == 0);
+    if (!read_pin(pin, &how))
+        return q35_soft_fail(err, Q35_E_CONFIG, "pin = %s: neither auto nor none nor cores", pin);
+    config.user = cpu_create(features, variant, threads, how);
     if (!config.user)
         return q35_soft_fail(err, Q35_E_NOMEM, "no memory or threads for the CPU device");
     if (profile && strcmp(profile, "off") != 0 && strcmp(profile, "on") != 0) {

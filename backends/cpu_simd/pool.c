@@ -45,8 +45,9 @@ struct pool {
         struct pool *pool;
         pthread_t handle;
         uint32_t id;
-        int cpu; /* -1: not pinned */
-    } * thread;  /* [threads - 1] */
+        uint32_t first, end; /* the threads of its node */
+        int cpu;             /* -1: not pinned */
+    } * thread;              /* [threads]; the caller's has no handle */
 };
 
 #define MAX_PIECES 0xffffu
@@ -147,6 +148,14 @@ static bool take_own(struct pool *p, uint32_t id, struct loop *l, uint32_t *piec
     return false;
 }
 
+/* The i-th thread that `id` takes from, i = 1, 2 ...: its node's, then the others. */
+static uint32_t victim_of(const struct pool *p, uint32_t id, uint32_t i)
+{
+    const struct pool_thread *t = &p->thread[id];
+    uint32_t size = t->end - t->first;
+    return i < size ? t->first + (id - t->first + i) % size : (t->end + i - size) % p->threads;
+}
+
 /* The far half of another's range becomes one's own, but for its first piece. While the next loop
  * is being set up the own range may be about to be written, or have been just now: then it is one
  * piece that is taken. */
@@ -154,7 +163,7 @@ static bool steal(struct pool *p, uint32_t id, struct loop *l, uint32_t *piece)
 {
     uint32_t i;
     for (i = 1; i < p->threads; i++) {
-        struct range *victim = &p->ranges[(id + i) % p->threads];
+        struct range *victim = &p->ranges[victim_of(p, id, i)];
         uint64_t own = atomic_load_explicit(&p->ranges[id].word, memory_order_acquire);
         uint64_t w = atomic_load_explicit(&victim->word, memory_order_acquire);
         while (!range_empty(w)) {
@@ -216,40 +225,29 @@ static void *thread_main(void *arg)
     }
 }
 
-/* The i-th CPU of the affinity mask. */
-static int nth_cpu(uint32_t i)
-{
-    cpu_set_t set;
-    size_t c;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0)
-        return -1;
-    for (c = 0; c < CPU_SETSIZE; c++)
-        if (CPU_ISSET(c, &set) && i-- == 0)
-            return (int)c;
-    return -1;
-}
-
-struct pool *pool_create(uint32_t threads, int pin)
+struct pool *pool_create(const struct places *places, int pin)
 {
     struct pool *p = NULL;
+    uint32_t i;
     sigset_t all, before;
     if (posix_memalign((void **)&p, 64, sizeof *p) != 0)
         return NULL;
     *p = (struct pool){0};
-    p->threads = threads;
+    p->threads = places->threads;
     p->thread = calloc(p->threads, sizeof *p->thread);
     p->ranges = aligned_alloc(64, p->threads * sizeof *p->ranges);
     if (!p->thread || !p->ranges)
         goto fail;
     memset(p->ranges, 0, p->threads * sizeof *p->ranges);
+    for (i = 0; i < p->threads; i++) {
+        uint32_t node = places_node(places, i);
+        p->thread[i] = (struct pool_thread){
+            p, 0, i, places->first[node], places->first[node + 1], pin ? places->cpu[i] : -1};
+    }
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the host's */
     while (p->started + 1 < p->threads) {
-        struct pool_thread *t = &p->thread[p->started];
-        t->pool = p;
-        t->id = p->started + 1;
-        t->cpu = pin ? nth_cpu(t->id) : -1;
+        struct pool_thread *t = &p->thread[p->started + 1];
         if (pthread_create(&t->handle, NULL, thread_main, t) != 0)
             break;
         p->started++;
@@ -271,7 +269,7 @@ void pool_destroy(struct pool *p)
     atomic_fetch_add(&p->epoch, 1);
     futex_wake(&p->epoch, INT_MAX);
     for (i = 0; i < p->started; i++)
-        pthread_join(p->thread[i].handle, NULL);
+        pthread_join(p->thread[i + 1].handle, NULL);
     free(p->thread);
     free(p->ranges);
     free(p);

@@ -10,14 +10,17 @@
 
 #include <stdint.h>
 
+#include "places.h"
+
 struct pool;
 
 /* worker: 0 .. pool_threads() - 1, the caller is 0. */
 typedef void (*pool_fn)(void *ctx, uint32_t piece, uint32_t worker);
 
-/* threads: at least 1, the caller included. pin: 1 ties thread i to the i-th CPU of the affinity
- * mask; the caller stays free. NULL if out of memory or threads. */
-struct pool *pool_create(uint32_t threads, int pin);
+/* As many threads as there are places, the caller included, which has the first. A thread takes
+ * from those of its own node first. pin: 1 ties each to its CPU; the caller stays free. The places
+ * are copied. NULL if out of memory or threads. */
+struct pool *pool_create(const struct places *places, int pin);
 /* Joins. NULL is fine. */
 void pool_destroy(struct pool *p);
 uint32_t pool_threads(const struct pool *p);

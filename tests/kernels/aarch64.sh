@@ -22,7 +22,7 @@ compile() { # FLAGS FILE...
         $cc $flags $extra -c "$f" -o "$out/$(echo "$f" | tr / _).o"
     done
 }
-compile -O2 $cpu/cpu.c $cpu/kernels.c $cpu/kernels_c.c $cpu/pool.c $cpu/ops*.c \
+compile -O2 $cpu/cpu.c $cpu/kernels.c $cpu/kernels_c.c $cpu/places.c $cpu/pool.c $cpu/ops*.c \
     backends/reference/ops.c backends/reference/soft*.c tests/kernels/*.c
 compile -O3 $cpu/arm/float_neon.c $cpu/arm/attn_neon.c $cpu/arm/dots_neon.c
 compile "-O3 -march=armv8.2-a+dotprod" $cpu/arm/dots_dotprod.c

@@ -4,6 +4,7 @@
 /* The CPU backend's operations against the reference's, bit by bit: pieces, threads, batches of all
  * sizes, several matrices at once, long and short contexts, windows. And the pool itself. */
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,8 @@ static void add_piece(void *ctx, uint32_t piece, uint32_t worker)
 
 static void test_pool(uint32_t threads, int pin)
 {
-    struct pool *p = pool_create(threads, pin);
+    struct places places;
+    struct pool *p = places_init(&places, threads) ? pool_create(&places, pin) : NULL;
     _Atomic uint64_t sum = 0;
     struct hits h;
     uint32_t round, i, n;
@@ -74,6 +76,44 @@ static void test_pool(uint32_t threads, int pin)
     if (sum != 199999ull * 200000 / 2)
         kit_fail("200000 pieces, some not run once");
     pool_destroy(p);
+    places_fini(&places);
+}
+
+struct holding {
+    uint32_t pieces;
+    _Atomic uint32_t done, held;
+};
+
+/* All threads but the caller keep their first piece until every piece that nobody keeps is done. */
+static void hold(void *ctx, uint32_t piece, uint32_t worker)
+{
+    struct holding *h = ctx;
+    (void)piece;
+    if (worker) {
+        h->held++;
+        while (h->done + h->held < h->pieces)
+            sched_yield();
+    }
+    h->done++;
+    if (worker)
+        h->held--;
+}
+
+/* The caller finishes what others have not begun, on its own node and on another. */
+static void test_steal(const char *machine, uint32_t threads)
+{
+    struct holding h = {.pieces = 40};
+    struct places places;
+    struct pool *p;
+    if (!places_init_synthetic(&places, threads, machine, ~0ull) && !places_init(&places, threads))
+        kit_fail("no places");
+    p = pool_create(&places, 0);
+    if (p)
+        pool_run(p, hold, &h, h.pieces);
+    if (h.done != h.pieces)
+        kit_fail("%u of %u pieces done", h.done, h.pieces);
+    pool_destroy(p);
+    places_fini(&places);
 }
 
 /* ---- matrices -------------------------------------------------------------------------------- */
@@ -266,7 +306,8 @@ static void test_rest(struct cpu *cpu, uint32_t n, uint32_t d)
 static void test_device(unsigned features, unsigned variant, uint32_t threads)
 {
     static const uint32_t tokens[] = {1, 2, 3, 5, 8, 9, 17, 40};
-    struct cpu *cpu = cpu_create(features, variant, threads, threads == 2);
+    struct cpu *cpu =
+        cpu_create(features, variant, threads, threads == 2 ? CPU_PIN_CORES : CPU_PIN_AUTO);
     uint32_t i;
     if (!cpu) {
         kit_fail("no device");
@@ -289,15 +330,27 @@ static void test_device(unsigned features, unsigned variant, uint32_t threads)
     cpu_destroy(cpu);
 }
 
+static void print_places(void)
+{
+    struct places p;
+    if (places_init(&p, q35_cpu_count()))
+        printf("%u threads on %u nodes\n", p.threads, p.nodes);
+    places_fini(&p);
+}
+
 int main(int argc, char **argv)
 {
     unsigned features = q35_cpu_features(), v;
     kit_seed = argc > 1 ? strtoull(argv[1], NULL, 0) : (uint64_t)time(NULL);
     printf("seed %llu (the first argument sets it)\n", (unsigned long long)kit_seed);
     kit_variant = "threads";
+    print_places();
     test_pool(1, 0);
     test_pool(2, 1);
     test_pool(7, 0);
+    test_steal("node:1 core:4 pu:1", 4);
+    test_steal("node:2 core:1 pu:1", 2);
+    test_steal("node:3 core:2 pu:1", 6);
     for (v = 0; v < q35_cpu_variant_count; v++) {
         if (q35_cpu_variants[v].need & ~features)
             continue;
