@@ -311,7 +311,8 @@ static struct vfy_shape random_shape(struct vfy *v, uint32_t i)
     static const uint32_t widths[] = {64, 128, 192, 200, 256, 320, 384};
     static const uint32_t heads[][3] = {/* heads, kv heads, head_dim */
                                         {4, 4, 32}, {4, 2, 32}, {6, 2, 24}, {8, 1, 16},
-                                        {2, 2, 64}, {3, 1, 40}, {5, 5, 8},  {4, 1, 96}};
+                                        {2, 2, 64}, {3, 1, 40}, {5, 5, 8},  {4, 1, 96},
+                                        {2, 1, 20}};
     struct vfy_rng *r = &v->rng;
     struct vfy_shape s = vfy_shape_small();
     const uint32_t *h = heads[vfy_below(r, Q35_COUNT(heads))];
