@@ -59,6 +59,7 @@ enum q35_status q35_block_job_init(struct q35_block_job *j, const struct q35_enc
     j->pair = Q35_SCHEME_WEIGHTS(p->scheme) == 2;
     j->unit = own->unit;
     j->feedback = p->feedback;
+    j->sweeps = p->feedback && !Q35_SCHEME_RING(p->scheme) ? p->sweeps : 0;
     if (p->feedback && (p->feedback->n != j->cols_padded || p->feedback->halves != 1u + j->pair))
         return q35_fail(err, Q35_E_INVALID, "feedback of %u columns for a matrix of %u",
                         p->feedback->n, j->cols_padded);
@@ -325,6 +326,12 @@ void q35_block_encode(const struct q35_block_job *j, struct q35_block *k, uint8_
     for (i = 0; i < rounds; i++) {
         set_scales(k, sigma, j->unit);
         encode_tiles(j, k, tiles, &f);
+        refit(j, k, &f, sigma);
+    }
+    for (i = 0; i < j->sweeps; i++) {
+        set_scales(k, sigma, j->unit);
+        q35_block_sweep(j, k, tiles);
+        q35_block_sweep_fit(j, k, &f);
         refit(j, k, &f, sigma);
     }
     for (r = 0; r < ROWS; r++) {

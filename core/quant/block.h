@@ -21,6 +21,7 @@ struct q35_block_job {
     bool pair;
     float unit;                          /* table units per standard deviation */
     const struct q35_feedback *feedback; /* or NULL */
+    uint32_t sweeps;
 };
 
 /* Squared errors and norms of a block's rows, in units of the original matrix. */
@@ -84,5 +85,14 @@ void q35_block_decode_column(const struct q35_block_job *j, const struct q35_blo
  * order. */
 void q35_block_feedback_tile(const struct q35_block_job *j, struct q35_block *k, uint32_t t,
                              struct q35_fit *f);
+
+/* Goes through all columns once more, each rounded anew with the errors of all others as they are;
+ * k->e and k->q hold the present state, tiles the codes. Changes what lowers the errors of the
+ * outputs. */
+void q35_block_sweep(const struct q35_block_job *j, struct q35_block *k, uint8_t *tiles);
+
+/* The correlations of the present k->q with the weights, but for f->ww. */
+void q35_block_sweep_fit(const struct q35_block_job *j, const struct q35_block *k,
+                         struct q35_fit *f);
 
 #endif

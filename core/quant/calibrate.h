@@ -13,7 +13,7 @@
  * with X the float model's inputs and X' those of the packed one, is what comes closest.
  *
  * Memory: the hidden states of all tokens, twice; of one layer the packed tensors and their decoded
- * floats; 32 bytes times the square of the widest input. */
+ * floats; 36 bytes times the square of the widest input. */
 
 #include <stdatomic.h>
 

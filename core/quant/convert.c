@@ -205,6 +205,7 @@ static struct q35_encode_params encode_params(const struct convert *c)
     e.rot_seed = c->p->rot_seed;
     e.threads = c->p->threads;
     e.effort = c->p->effort;
+    e.sweeps = c->p->sweeps;
     return e;
 }
 

@@ -24,6 +24,7 @@ struct q35_convert_params {
     uint32_t calibrate_tokens;
     bool feedback, awq, propagate;
     float correct, damp;
+    uint32_t sweeps; /* of encode.h */
     /* 0, or bits a weight that the decoder layers' matrices may take on average, all that is stored
      * counted: beyond what `scheme` needs, the most sensitive ones get 7 bits (sensitivity.h).
      * Needs calibrate. Tensors that tensor_types names keep their type. */
@@ -44,7 +45,7 @@ struct q35_convert_params {
     {                                                                                              \
         .scheme = Q35_SCHEME_TRELLIS, .rotate = true, .rot_seed = 1, .effort = Q35_EFFORT_DEFAULT, \
         .calibrate_tokens = 32768, .feedback = true, .awq = true, .propagate = true, .correct = 1, \
-        .damp = 0.01f,                                                                             \
+        .damp = 0.01f, .sweeps = 2,                                                                \
     }
 
 struct q35_convert_stats {

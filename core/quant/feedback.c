@@ -111,6 +111,7 @@ enum q35_status q35_feedback_init(struct q35_feedback *fb, struct q35_float_pool
 {
     uint32_t n = q35_pad_cols(cols);
     double *a;
+    uint32_t i, j;
     enum q35_status st = Q35_OK;
     memset(fb, 0, sizeof(*fb));
     fb->n = n;
@@ -119,8 +120,15 @@ enum q35_status q35_feedback_init(struct q35_feedback *fb, struct q35_float_pool
     if (a)
         a = reorder(a, n, fb->halves);
     fb->f = calloc((size_t)n * n, sizeof(float));
+    fb->h = malloc((size_t)n * n * sizeof(float));
     fb->d = calloc(2 * (size_t)n, sizeof(float));
-    if (!a || !fb->f || !fb->d)
+    for (i = 0; i < n && a && fb->h; i++)
+        for (j = 0; j <= i; j++) {
+            float v = (float)a[(size_t)i * n + j];
+            fb->h[(size_t)(n - 1 - i) * n + n - 1 - j] = v;
+            fb->h[(size_t)(n - 1 - j) * n + n - 1 - i] = v;
+        }
+    if (!a || !fb->f || !fb->h || !fb->d)
         st = q35_fail(err, Q35_E_NOMEM, "no memory for the moments of %u columns", cols);
     else if (!q35_linalg_cholesky(pool, n, a))
         st = q35_fail(
@@ -140,6 +148,7 @@ enum q35_status q35_feedback_init(struct q35_feedback *fb, struct q35_float_pool
 void q35_feedback_fini(struct q35_feedback *fb)
 {
     free(fb->f);
+    free(fb->h);
     free(fb->d);
     memset(fb, 0, sizeof(*fb));
 }
@@ -184,4 +193,11 @@ void q35_feedback_sum(const struct q35_feedback *fb, uint32_t s, uint32_t from, 
 {
     const float *f = fb->f + (size_t)s * fb->n;
     sum(f, fb->halves == 2 ? f + fb->n : f, from, to, e, out);
+}
+
+void q35_feedback_moments(const struct q35_feedback *fb, uint32_t s, uint32_t from, uint32_t to,
+                          const float *e, float out[2][16])
+{
+    const float *h = fb->h + (size_t)s * fb->n;
+    sum(h, fb->halves == 2 ? h + fb->n : h, from, to, e, out);
 }

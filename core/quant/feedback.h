@@ -25,6 +25,7 @@ struct q35_feedback {
     float *f;        /* [n][n], row s: t < s - s % halves */
     float *d;        /* [n] */
     float *inner;    /* [n / halves], 0 for singles */
+    float *h;        /* [n][n]: the moments by steps, damped, of mean diagonal 1 */
 };
 
 /* The column of step s. */
@@ -46,6 +47,10 @@ void q35_feedback_fini(struct q35_feedback *fb);
  * of f[s + d][t] * e[t][r], added to out. */
 void q35_feedback_sum(const struct q35_feedback *fb, uint32_t s, uint32_t from, uint32_t to,
                       const float *e, float out[2][16]);
+
+/* The same with rows of h in place of f. */
+void q35_feedback_moments(const struct q35_feedback *fb, uint32_t s, uint32_t from, uint32_t to,
+                          const float *e, float out[2][16]);
 
 /* The trace of D over that of H: what feedback leaves of the error. From the moments alone, for the
  * choice of scales: see smooth.h. Negative if H is not positive definite or memory is short. */

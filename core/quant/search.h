@@ -86,7 +86,8 @@ void q35_search_init(struct q35_search *s, uint32_t scheme, const struct q35_tab
 void q35_search_init_fine(struct q35_search *s, int16_t a[128][2], int16_t b[128][2],
                           const struct q35_search_kernels *kernels);
 
-/* For searches with at most so many ways; NULL when memory is short. Release with q35_ring_destroy(). */
+/* For searches with at most so many ways; NULL when memory is short. Release with
+ * q35_ring_destroy(). */
 struct q35_ring *q35_ring_create(uint32_t ways);
 void q35_ring_destroy(struct q35_ring *ring);
 

@@ -25,6 +25,7 @@ static const struct cli_option options[] = {
     {0, "no-propagate", NULL, "calibrating: inputs as in the float model, not the packed one"},
     {0, "correct", "X", "calibrating: how far weights make up for changed inputs, 0 to 1 [1]"},
     {0, "damp", "X", "calibrating: added to the inputs' moments, of their mean [0.01]"},
+    {0, "sweeps", "N", "calibrating: how often all columns are gone through again [2]"},
     {0, "target-bits", "B",
      "calibrating: 7 bits for the most sensitive matrices, B on average in the decoder layers"},
     {'t', "threads", "N", "worker threads [all]"},
@@ -121,6 +122,7 @@ static int run(struct cli *cli)
         !cli_u32(cli, "threads", 1, 1024, &p.threads) ||
         !cli_u32(cli, "calibrate-tokens", 2, 1u << 30, &p.calibrate_tokens) ||
         !cli_f32(cli, "correct", 0, 1, &p.correct) || !cli_f32(cli, "damp", 1e-6f, 10, &p.damp) ||
+        !cli_u32(cli, "sweeps", 0, 100, &p.sweeps) ||
         !cli_f32(cli, "target-bits", 3.5f, 32, &p.target_bits))
         return CLI_USAGE;
     p.rotate = !cli_flag(cli, "no-rotate");
@@ -162,12 +164,13 @@ const struct cli_command cmd_convert = {
         "With --calibrate the text's tokens go through the float model and, layer by layer, "
         "through "
         "the packed one. Each matrix is rounded so that its outputs, not its weights, err least: "
-        "errors of one column are fed into later ones (no-feedback leaves that out), columns are "
-        "scaled by how large their inputs are (no-awq), and inputs are those of the packed layers "
+        "errors of one column are fed into later ones (no-feedback leaves that out), all "
+        "columns are gone through again knowing the errors of all others (sweeps), they are scaled "
+        "by how large their inputs are (no-awq), and inputs are those of the packed layers "
         "before (no-propagate), whose errors the weights make up for (correct). Use a text like "
         "those the model is for, of at least 10,000 tokens; more is better up to some 100,000. It "
         "takes about as long as evaluating the float model on the text five times, and memory for "
-        "one layer: its weights as floats, 32 bytes times the square of the widest input, and 8 "
+        "one layer: its weights as floats, 36 bytes times the square of the widest input, and 8 "
         "bytes times d_model for each token.\n"
         "With --target-bits, matrices whose rounding moves the hidden states most on the text get "
         "7 "

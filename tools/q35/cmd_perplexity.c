@@ -1,5 +1,6 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -15,7 +16,10 @@ static const struct cli_option options[] = {
     {'f', "file", "TEXT", "text to predict"},
     {0, "context", "N", "tokens of a window [512, or what the model was trained for if less]"},
     {0, "stride", "N", "from one window to the next; earlier tokens are context only [--context]"},
+    {0, "half", NULL,
+     "score the second half of each window only, whole windows only, as llama-perplexity does"},
     {0, "kl", "BASE", "also the KL divergence from the float model BASE and top-1 agreement"},
+    {0, "ids", "FILE", "write the text's token ids to FILE, one a line, and do nothing else"},
     {0, "max-tokens", "N", "only this many tokens of the text, 0: all [0]"},
     {'c', "config", "INI", "backends for a packed model [one backend: cpu_simd]"},
     {'b', "backend", "NAME", "backend when there is no configuration [cpu_simd]"},
@@ -58,6 +62,26 @@ static int report(struct cli *cli, const struct evaluator *e, const struct measu
     return cli_print_json(cli, doc);
 }
 
+/* The ids of the text's first `most` tokens (0: all), without BOS. */
+static enum q35_status write_ids(const struct evaluator *e, const char *text, size_t len,
+                                 uint32_t most, const char *path, struct q35_error *err)
+{
+    int32_t *ids = NULL;
+    size_t n = 0, i;
+    FILE *f;
+    bool failed;
+    enum q35_status s = q35_tokenizer_encode(e->tokenizer, text, len, 0, &ids, &n, err);
+    if (s)
+        return s;
+    f = fopen(path, "w");
+    for (i = 0; f && i < n && (!most || i < most); i++)
+        fprintf(f, "%d\n", ids[i]);
+    failed = !f || ferror(f);
+    failed |= f && fclose(f) == EOF;
+    free(ids);
+    return failed ? q35_fail_errno(err, Q35_E_IO, errno, "cannot write %s", path) : Q35_OK;
+}
+
 static void on_progress(uint64_t done, uint64_t total)
 {
     cli_progress("perplexity", done, total);
@@ -66,7 +90,7 @@ static void on_progress(uint64_t done, uint64_t total)
 static int run(struct cli *cli)
 {
     const char *path = cli_value(cli, "model"), *file = cli_value(cli, "file");
-    const char *base_path = cli_value(cli, "kl");
+    const char *base_path = cli_value(cli, "kl"), *ids = cli_value(cli, "ids");
     struct measure_options o = {cli_value(cli, "config"), cli_value(cli, "backend"),
                                 cli_value(cli, "kv-type")};
     struct q35_error err = Q35_ERROR_INIT;
@@ -87,10 +111,19 @@ static int run(struct cli *cli)
         !cli_u32(cli, "threads", 0, 64, &o.threads) ||
         !cli_u32(cli, "max-tokens", 0, UINT32_MAX, &o.max_tokens))
         return CLI_USAGE;
+    o.half = cli_flag(cli, "half");
+    if (o.half && cli_value(cli, "stride"))
+        return cli_usage(cli, "--half has no --stride");
     o.progress = cli_flag(cli, "json") ? NULL : on_progress;
     if (q35_file_read(file, MAX_TEXT, &text, &len, &err))
         return cli_error(cli, &err);
     s = evaluator_open(&e, path, &o, &err);
+    if (ids) {
+        s = s ? s : write_ids(&e, text, len, o.max_tokens, ids, &err);
+        evaluator_close(&e);
+        free(text);
+        return s ? cli_error(cli, &err) : CLI_OK;
+    }
     if (!s && base_path)
         s = evaluator_open(&base, base_path, &o, &err);
     if (!s)

@@ -174,6 +174,36 @@ static enum q35_status measure(struct evaluator *e, struct evaluator *base, cons
     return s;
 }
 
+/* The windows of llama-perplexity: BOS and the text, cut into windows of m->context tokens of which
+ * the first becomes BOS and tokens after the middle one are scored. */
+static enum q35_status measure_half(struct evaluator *e, struct evaluator *base, const int32_t *ids,
+                                    size_t n, bool bos, const struct measure_options *o,
+                                    struct measure *m, struct q35_error *err)
+{
+    int32_t *tokens = malloc(m->context * sizeof(*tokens));
+    uint64_t start_ns = q35_now_ns();
+    size_t at;
+    enum q35_status s = tokens ? Q35_OK : q35_fail(err, Q35_E_NOMEM, "no memory for a window");
+    if (!s && n + bos < m->context)
+        s = q35_fail(err, Q35_E_INVALID, "the text has %zu tokens, too few for a window of %u", n,
+                     m->context);
+    m->stride = m->context;
+    for (at = 0; !s && at + m->context <= n + bos; at += m->context) {
+        size_t from = at < bos ? 0 : at - bos, first = at < bos ? bos : 0;
+        memcpy(tokens + first, ids + from, (m->context - first) * sizeof(*tokens));
+        if (bos)
+            tokens[0] = q35_tokenizer_bos(e->tokenizer);
+        s = window(e, base, tokens, m->context, m->context / 2 + 1, m, err);
+        if (o->progress)
+            o->progress(at + m->context, n + bos);
+    }
+    if (o->progress)
+        o->progress(0, 0);
+    m->seconds = (double)(q35_now_ns() - start_ns) * 1e-9;
+    free(tokens);
+    return s;
+}
+
 double measure_deviation(double sum, double squares, uint64_t n)
 {
     double mean = sum / (double)n, v = squares / (double)n - mean * mean;
@@ -202,7 +232,7 @@ enum q35_status measure_text(struct evaluator *e, struct evaluator *base, const 
     if (!s && n + bos < 2)
         s = q35_fail(err, Q35_E_INVALID, "the text has too few tokens: %zu", n);
     if (!s)
-        s = measure(e, base, ids, n, bos, o, m, err);
+        s = (o->half ? measure_half : measure)(e, base, ids, n, bos, o, m, err);
     free(ids);
     free(bos_ids);
     return s;

@@ -17,6 +17,7 @@ struct measure_options {
     uint32_t context;             /* of a window; see measure_context */
     uint32_t stride;              /* from one window to the next; 0: no overlap */
     uint32_t max_tokens;          /* 0: all */
+    bool half;                    /* whole windows, of which the second half is scored */
     void (*progress)(uint64_t done, uint64_t total); /* may be NULL */
 };
 

@@ -201,6 +201,40 @@ static void test_feedback_lowers_the_error(void **state)
     free(f);
 }
 
+/* Going through the columns again lowers what the outputs err by, and the encoder knows by how
+ * much. */
+static void test_sweeps_lower_it_further(void **state)
+{
+    static const struct {
+        uint32_t scheme;
+        bool rotate;
+        double gain[2]; /* of the error of one sweep less is left at most */
+    } cases[] = {{Q35_SCHEME_TRELLIS, true, {0.95, 0.9995}},
+                 {Q35_SCHEME_TRELLIS, false, {0.95, 0.9995}},
+                 {Q35_SCHEME_VQ2, true, {0.95, 0.9995}},
+                 {Q35_SCHEME_SINGLE, true, {0.95, 0.9995}},
+                 {Q35_SCHEME_ALT43, true, {0.95, 0.9995}}};
+    struct fixture *f = fixture_new();
+    size_t i, n;
+    (void)state;
+    for (i = 0; i < Q35_COUNT(cases); i++) {
+        struct q35_encode_params p = Q35_ENCODE_PARAMS_INIT;
+        double before, now, said;
+        p.scheme = cases[i].scheme;
+        p.rotate = cases[i].rotate;
+        before = encoded_error(f, &p, true, NULL);
+        for (n = 0; n < 2; n++, before = now) {
+            p.sweeps = (uint32_t)n + 1;
+            now = encoded_error(f, &p, true, &said);
+            if (now > cases[i].gain[n] * before)
+                fail_msg("case %zu: %.5f after %zu sweeps, %.5f before", i, now, n + 1, before);
+            if (fabs(said - now) > 0.05 * now)
+                fail_msg("case %zu: the error is %.5f, the encoder says %.5f", i, now, said);
+        }
+    }
+    free(f);
+}
+
 static void test_feedback_is_refused(void **state)
 {
     struct q35_encode_params p = Q35_ENCODE_PARAMS_INIT;
@@ -324,6 +358,7 @@ int main(void)
         cmocka_unit_test(test_outer),
         cmocka_unit_test(test_cholesky_and_solve),
         cmocka_unit_test(test_feedback_lowers_the_error),
+        cmocka_unit_test(test_sweeps_lower_it_further),
         cmocka_unit_test(test_feedback_is_refused),
         cmocka_unit_test(test_scales),
         cmocka_unit_test(test_correction),

@@ -29,7 +29,7 @@ calibrate="--calibrate $dir/calibrate.txt"
 
 # The same file at any number of threads, whatever is switched off; each switch matters.
 convert all.q35.gguf $calibrate --threads 1
-for options in "" "--no-feedback --correct 0" "--no-awq --damp 0.1" --no-propagate \
+for options in "" "--no-feedback --correct 0" "--no-awq --damp 0.1" --no-propagate "--sweeps 0" \
     "--calibrate-tokens 300 --target-bits 10" "--scheme trellis2 --effort 0" \
     "--scheme vq2 --no-rotate"; do
     convert a.q35.gguf $calibrate $options --threads 1
@@ -75,6 +75,19 @@ assert d["top1_agreement"] == 1 and abs(d["perplexity"] - math.exp(d["nll"])) < 
 assert s["tokens"] == 100 and s["context"] == 32 and s["stride"] == 8, s
 assert s["windows"] == 1 + math.ceil((100 - 31) / 8), s
 PY
+# --half: whole windows, their second halves.
+"$q35" perplexity -m "$dir/in.gguf" -f "$dir/evaluate.txt" --context 32 --half --json --max-tokens 100 \
+    >"$dir/json" || fail "perplexity --half"
+"$q35" perplexity -m "$dir/in.gguf" -f "$dir/evaluate.txt" --ids "$dir/ids" --max-tokens 100 ||
+    fail "perplexity --ids"
+python3 - "$dir/json" "$dir/ids" <<'PY' || fail "perplexity --half: $(cat "$dir/json")"
+import json, sys
+d = json.load(open(sys.argv[1]))
+assert d["windows"] == 3 and d["tokens"] == 3 * 15 and d["stride"] == 32, d
+ids = [int(line) for line in open(sys.argv[2])]
+assert len(ids) == 100 and min(ids) >= 0 and len(set(ids)) > 5, ids
+PY
+rm -f "$dir/ids"
 refused() { # text, command
     text=$1
     shift
@@ -82,6 +95,9 @@ refused() { # text, command
     grep -q -e "$text" "$dir/log" || fail "$*: $(cat "$dir/log")"
 }
 refused 'a model and a text are needed' perplexity -m "$dir/in.gguf"
+refused 'no --stride' perplexity -m "$dir/in.gguf" -f "$dir/evaluate.txt" --half --stride 8
+refused 'too few' perplexity -m "$dir/in.gguf" -f "$dir/evaluate.txt" --half --max-tokens 9
+refused 'cannot write' perplexity -m "$dir/in.gguf" -f "$dir/evaluate.txt" --ids "$dir/none/ids"
 refused 'No such file' perplexity -m "$dir/in.gguf" -f "$dir/absent.txt"
 
 : >"$dir/empty.txt"
