@@ -23,58 +23,63 @@ INLINE __m512i segment(const struct dots_args *a, const int8_t *q, uint32_t col)
 
 /* ---- one token: the sums of 16 rows stay in registers -------------------------------------- */
 
-static inline __attribute__((always_inline)) void
-one_token(const struct dots_args *a, const int weights, const int has_b, const int ring)
+/* acc[16] += tiles first .. end - 1 of a row block whose first tile is `tile`. */
+INLINE void one_block(const struct dots_args *a, const struct tables *t, const uint8_t *tile,
+                      uint32_t first, uint32_t end, __m512i acc[16], const int weights,
+                      const int has_b, const int ring)
+{
+    uint32_t i, r;
+    tile += (uint64_t)first * Q35_TILE_BYTES;
+    for (i = first; i < end; i++, tile += Q35_TILE_BYTES) {
+        uint32_t col = i * 64 * (uint32_t)weights;
+        __m512i q0 = _mm512_loadu_si512(a->q + col), q1 = q0, q2 = q0, w[3];
+        struct above up = {q0, q0};
+        if (weights == 2)
+            q1 = _mm512_loadu_si512(a->q + col + 64);
+        if (weights == 3) {
+            q1 = segment(a, a->q, col + 64);
+            q2 = segment(a, a->q, col + 128);
+        }
+        prefetch_tile(tile + AHEAD * Q35_TILE_BYTES);
+        decode_seam(t, tile, &up, has_b, ring);
+        UNROLL
+        for (r = 0; r < 16; r++) {
+            decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, w);
+            acc[r] = dot(acc[r], w[0], q0);
+            if (weights > 1)
+                acc[r] = dot(acc[r], w[1], q1);
+            if (weights > 2)
+                acc[r] = dot(acc[r], w[2], q2);
+        }
+    }
+}
+
+INLINE void one_token(const struct dots_args *a, const int weights, const int has_b, const int ring)
 {
     uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
-    uint32_t group = a->streams > 1 ? GROUP : a->tiles;
-    __m512i(*sums)[16] = a->scratch; /* [blocks][16] */
+    uint32_t group = a->streams > 1 ? GROUP : a->tiles; /* else each block at one go */
+    __m512i(*sums)[16] = a->scratch;                    /* [blocks][16] */
+    __m512i bias = _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[0] << 7));
     struct tables t;
     uint32_t k, s, r;
     load_tables(&t, a->tables);
-    for (s = 0; s < a->blocks; s++)
-        for (r = 0; r < 16; r++)
-            sums[s][r] = _mm512_setzero_si512();
     for (k = 0; k < a->tiles; k += group) {
-        uint32_t end = k + group < a->tiles ? k + group : a->tiles, i;
+        uint32_t end = k + group < a->tiles ? k + group : a->tiles;
         for (s = 0; s < a->blocks; s++) {
-            const uint8_t *tile = a->codes + s * stride + (uint64_t)k * Q35_TILE_BYTES;
             __m512i acc[16];
             UNROLL
             for (r = 0; r < 16; r++)
-                acc[r] = sums[s][r];
-            for (i = k; i < end; i++, tile += Q35_TILE_BYTES) {
-                uint32_t col = i * 64 * (uint32_t)weights;
-                __m512i q0 = _mm512_loadu_si512(a->q + col), q1 = q0, q2 = q0, w[3];
-                struct above up = {q0, q0};
-                if (weights == 2)
-                    q1 = _mm512_loadu_si512(a->q + col + 64);
-                if (weights == 3) {
-                    q1 = segment(a, a->q, col + 64);
-                    q2 = segment(a, a->q, col + 128);
-                }
-                prefetch_tile(tile + AHEAD * Q35_TILE_BYTES);
-                decode_seam(&t, tile, &up, has_b, ring);
-                UNROLL
-                for (r = 0; r < 16; r++) {
-                    decode(&t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, w);
-                    acc[r] = dot(acc[r], w[0], q0);
-                    if (weights > 1)
-                        acc[r] = dot(acc[r], w[1], q1);
-                    if (weights > 2)
-                        acc[r] = dot(acc[r], w[2], q2);
-                }
+                acc[r] = k ? sums[s][r] : _mm512_setzero_si512();
+            one_block(a, &t, a->codes + s * stride, k, end, acc, weights, has_b, ring);
+            if (end == a->tiles) {
+                _mm512_storeu_si512(a->acc + 16 * s, _mm512_sub_epi32(reduce16_i32(acc), bias));
+                continue;
             }
             UNROLL
             for (r = 0; r < 16; r++)
                 sums[s][r] = acc[r];
         }
     }
-    for (s = 0; s < a->blocks; s++)
-        _mm512_storeu_si512(
-            a->acc + 16 * s,
-            _mm512_sub_epi32(reduce16_i32(sums[s]),
-                             _mm512_set1_epi32((int32_t)((uint32_t)a->q_sums[0] << 7))));
 }
 
 /* ---- 2 to 8 tokens: a few rows at a time, so that rows x tokens sums stay in registers ------- */
@@ -124,8 +129,9 @@ static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, 
         s##i = dot(s##i, FEW_PICK(g, i), q[(g)*n + (i) / rows]);
 #define FEW_DOTS(a, b, c, d)                                                                       \
     FEW_DOT(0, a)                                                                                  \
-    FEW_DOT(0, b) FEW_DOT(0, c) FEW_DOT(0, d) FEW_DOT(1, a) FEW_DOT(1, b) FEW_DOT(1, c)            \
-        FEW_DOT(1, d) FEW_DOT(2, a) FEW_DOT(2, b) FEW_DOT(2, c) FEW_DOT(2, d)
+    FEW_DOT(0, b)                                                                                  \
+    FEW_DOT(0, c) FEW_DOT(0, d) FEW_DOT(1, a) FEW_DOT(1, b) FEW_DOT(1, c) FEW_DOT(1, d)            \
+        FEW_DOT(2, a) FEW_DOT(2, b) FEW_DOT(2, c) FEW_DOT(2, d)
 #define FEW_SAVE(i)                                                                                \
     if ((i) < rows * n)                                                                            \
         sums[i] = s##i;

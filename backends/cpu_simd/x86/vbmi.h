@@ -72,20 +72,24 @@ static inline void load_nibbles(__m512i out[2], const uint8_t *table)
     out[1] = _mm512_gf2p8affine_epi64_epi8(_mm512_loadu_si512(table + 64), turn, 0);
 }
 
+/* Seven bytes into each eight; bytes moved up by one place, in a ring. */
+static const uint8_t vbmi_spread[64] = {
+    0,  1,  2,  3,  4,  5,  6,  6,  7,  8,  9,  10, 11, 12, 13, 13, 14, 15, 16, 17, 18, 19,
+    20, 20, 21, 22, 23, 24, 25, 26, 27, 27, 28, 29, 30, 31, 32, 33, 34, 34, 35, 36, 37, 38,
+    39, 40, 41, 41, 42, 43, 44, 45, 46, 47, 48, 48, 49, 50, 51, 52, 53, 54, 55, 55};
+static const uint8_t vbmi_column[64] = {
+    63, 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+    21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42,
+    43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62};
+
 static inline void load_tables(struct tables *t, const struct q35_tables *from)
 {
-    uint8_t spread[64], column[64];
-    unsigned i;
-    for (i = 0; i < 64; i++) {
-        spread[i] = (uint8_t)(7 * (i / 8) + (i % 8 < 7 ? i % 8 : 6));
-        column[i] = (uint8_t)((i + 63) % 64);
-    }
     load_table(t->a0, from->a0, 128);
     load_table(t->a1, from->a1, 128);
     load_table(t->a2, from->a2, 128);
     load_nibbles(t->b, from->b);
-    t->spread = _mm512_loadu_si512(spread);
-    t->column = _mm512_loadu_si512(column);
+    t->spread = _mm512_loadu_si512(vbmi_spread);
+    t->column = _mm512_loadu_si512(vbmi_column);
     t->shifts = _mm512_set1_epi64(0x312a231c150e0700ll);
     /* the high nibble's bits lie in 7, 0, 1, 2 and go to 3..6 */
     t->high = _mm512_set1_epi64((long long)(BIT(3, 7) | BIT(4, 0) | BIT(5, 1) | BIT(6, 2)));
