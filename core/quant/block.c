@@ -35,6 +35,17 @@ static void set_effort(struct q35_search *s, uint32_t effort)
     s->ways = ways[e];
 }
 
+static struct q35_search *new_search(const struct q35_block_job *j,
+                                     const struct q35_encode_params *p, uint32_t weights)
+{
+    struct q35_search *s = aligned_alloc(64, (sizeof(*s) + 63) / 64 * 64);
+    if (!s)
+        return NULL;
+    q35_search_init_part(s, p->scheme, weights, j->tables, q35_search_kernels_get(p->kernels));
+    set_effort(s, p->effort);
+    return s;
+}
+
 enum q35_status q35_block_job_init(struct q35_block_job *j, const struct q35_encode_params *p,
                                    uint32_t rows, uint32_t cols, struct q35_error *err)
 {
@@ -56,25 +67,28 @@ enum q35_status q35_block_job_init(struct q35_block_job *j, const struct q35_enc
     j->tiles = q35_tiles_per_row(p->scheme, cols);
     j->rot_seed = p->rot_seed;
     j->effort = p->effort;
-    j->pair = Q35_SCHEME_WEIGHTS(p->scheme) == 2;
+    j->weights = Q35_SCHEME_WEIGHTS(p->scheme);
     j->unit = own->unit;
     j->feedback = p->feedback;
     j->sweeps = p->feedback && !Q35_SCHEME_RING(p->scheme) ? p->sweeps : 0;
-    if (p->feedback && (p->feedback->n != j->cols_padded || p->feedback->halves != 1u + j->pair))
+    if (p->feedback && (p->feedback->n != j->cols_padded || p->feedback->halves != j->weights))
         return q35_fail(err, Q35_E_INVALID, "feedback of %u columns for a matrix of %u",
                         p->feedback->n, j->cols_padded);
-    j->search = aligned_alloc(64, (sizeof(*j->search) + 63) / 64 * 64);
-    if (!j->search)
+    j->search = new_search(j, p, j->weights);
+    if (j->search && q35_block_weights(j, j->tiles - 1) < j->weights)
+        j->tail = new_search(j, p, q35_block_weights(j, j->tiles - 1));
+    if (!j->search || (q35_block_weights(j, j->tiles - 1) < j->weights && !j->tail)) {
+        q35_block_job_fini(j);
         return q35_fail(err, Q35_E_NOMEM, "no memory to encode a matrix");
-    q35_search_init(j->search, p->scheme, j->tables, q35_search_kernels_get(p->kernels));
-    set_effort(j->search, p->effort);
+    }
     return Q35_OK;
 }
 
 void q35_block_job_fini(struct q35_block_job *j)
 {
     free(j->search);
-    j->search = NULL;
+    free(j->tail);
+    j->search = j->tail = NULL;
 }
 
 struct q35_block *q35_block_create(const struct q35_block_job *j)
@@ -154,13 +168,13 @@ enum q35_status q35_block_load(const struct q35_block_job *j, struct q35_block *
 /* Tile t in search units. */
 static void load_tile(const struct q35_block_job *j, struct q35_block *k, uint32_t t)
 {
-    uint32_t halves = j->pair ? 2 : 1, c, r, d;
+    uint32_t n = q35_block_weights(j, t), c, r, d;
     memset(k->x, 0, sizeof(k->x));
     for (c = 0; c < Q35_TILE_CODES; c++)
-        for (d = 0; d < halves; d++) {
+        for (d = 0; d < n; d++) {
             const float *w = k->w + ROWS * ((size_t)t * j->tile_cols + c + 64 * d);
             for (r = 0; r < ROWS; r++)
-                k->x[c][r][d] = q35_block_quantize(w[r] * k->inv[r]);
+                *q35_block_x(k, n, c, r, d) = q35_block_quantize(w[r] * k->inv[r]);
         }
 }
 
@@ -178,7 +192,7 @@ static void set_scales(struct q35_block *k, const double *sigma, float unit)
 }
 
 void q35_block_decode_column(const struct q35_block_job *j, const struct q35_block *k, uint32_t c,
-                             int8_t q[16][2])
+                             int8_t q[16][3])
 {
     const struct q35_tables *t = j->tables;
     const uint8_t *code = k->code[c], *left = k->code[j->search->ring ? (c + 63) & 63 : c];
@@ -190,17 +204,18 @@ void q35_block_decode_column(const struct q35_block_job *j, const struct q35_blo
         b = t->b[h];
         q[r][0] = (int8_t)(t->a0[code[r]] + Q35_B_STEP * (int)(b >> 4));
         q[r][1] = (int8_t)(t->a1[code[r]] + Q35_B_STEP * (int)(b & 15));
+        q[r][2] = j->weights < 3 ? 0 : (int8_t)(t->a2[code[r]] + Q35_B_STEP * (int)q35_b_third(b));
     }
 }
 
 static void fit_tile(const struct q35_block_job *j, const struct q35_block *k, uint32_t t,
                      struct q35_fit *f)
 {
-    uint32_t halves = j->pair ? 2 : 1, c, r, d;
+    uint32_t n = q35_block_weights(j, t), c, r, d;
     for (c = 0; c < Q35_TILE_CODES; c++) {
-        int8_t q[16][2];
+        int8_t q[16][3];
         q35_block_decode_column(j, k, c, q);
-        for (d = 0; d < halves; d++) {
+        for (d = 0; d < n; d++) {
             uint32_t at = t * j->tile_cols + c + 64 * d;
             const float *w = k->w + ROWS * (size_t)at;
             for (r = 0; r < ROWS && at < j->used_cols; r++) {
@@ -211,15 +226,29 @@ static void fit_tile(const struct q35_block_job *j, const struct q35_block *k, u
     }
 }
 
+void q35_block_search_column(const struct q35_block_job *j, struct q35_block *k, uint32_t n,
+                             uint32_t c)
+{
+    const struct q35_search *s = n < j->weights ? j->tail : j->search;
+    if (n > 2)
+        q35_search_triple(s, k->x3[c], k->code[c]);
+    else
+        q35_search_column(s, k->x[c], k->code[c]);
+}
+
 static void encode_tile(const struct q35_block_job *j, struct q35_block *k, uint32_t t,
                         struct q35_fit *f)
 {
+    uint32_t c;
     if (j->feedback) {
         q35_block_feedback_tile(j, k, t, f);
         return;
     }
     load_tile(j, k, t);
-    q35_search_tile(j->search, k->ring, k->x, k->code);
+    for (c = 0; c < Q35_TILE_CODES && !j->search->ring; c++)
+        q35_block_search_column(j, k, q35_block_weights(j, t), c);
+    if (j->search->ring)
+        q35_search_ring(j->search, k->ring, k->x, k->code);
     fit_tile(j, k, t, f);
 }
 
@@ -289,7 +318,7 @@ static void weight_errors(const struct q35_block_job *j, const struct q35_block 
     uint32_t s, r;
     memset(error, 0, sizeof(*error) * ROWS);
     for (s = 0; s < j->cols_padded; s++) {
-        uint32_t at = q35_feedback_column(s, j->feedback->halves);
+        uint32_t at = q35_feedback_column(j->feedback, s);
         for (r = 0; r < ROWS && at < j->used_cols; r++) {
             double e = (double)k->w[(size_t)at * ROWS + r] -
                        (double)scale[r] * (double)k->q[(size_t)s * ROWS + r];

@@ -12,13 +12,14 @@
 struct q35_block_job {
     const struct q35_tables *tables;
     struct q35_search *search;
+    struct q35_search *tail; /* for a last tile that stands out of the matrix, else NULL */
     uint32_t rows, cols;
     uint32_t cols_padded, rot_block; /* rot_block: 0 without rotation */
     uint32_t used_cols;              /* columns that count: padding does once rotated */
     uint32_t tile_cols, tiles;       /* columns of a tile; tiles along K */
     uint64_t rot_seed;
     uint32_t effort;
-    bool pair;
+    uint32_t weights;                    /* that a code stands for */
     float unit;                          /* table units per standard deviation */
     const struct q35_feedback *feedback; /* or NULL */
     uint32_t sweeps;
@@ -34,14 +35,15 @@ struct q35_block_sums {
 struct q35_block {
     float *in;                /* [16][cols] as read */
     float *w;                 /* [cols_padded][16]: rotated, rows innermost */
-    int16_t x[64][16][2];     /* a tile in search units */
+    int16_t x[64][16][2];     /* a tile in search units, or */
+    int16_t x3[64][16][4];    /* one of three weights a code */
     uint8_t code[64][16];     /* its codes */
     float inv[16], scale[16]; /* search units per weight; weight per table unit */
     double norm2[16];         /* of the rows of w */
     struct q35_ring *ring;
     /* With feedback, by steps: */
     float *e, *q; /* [cols_padded][16]: errors and decoded values (weight and table units) */
-    float ahead[2][2][16]; /* sums over e and q for the code column that comes next: [e, q][d][r] */
+    float ahead[2][4][16]; /* sums over e and q for the code column that comes next: [e, q][d][r] */
 };
 
 /* Fills a job for p's scheme. *search is allocated: release with q35_block_job_fini(). */
@@ -77,9 +79,27 @@ static inline int16_t q35_block_quantize(float v)
     return (int16_t)(int32_t)(v < 0 ? v - 0.5f : v + 0.5f);
 }
 
+/* Weights that a code of tile t stands for inside the matrix: fewer in the last tile of triples. */
+static inline uint32_t q35_block_weights(const struct q35_block_job *j, uint32_t t)
+{
+    uint32_t left = (j->cols_padded - t * j->tile_cols) / Q35_TILE_CODES;
+    return left < j->weights ? left : j->weights;
+}
+
+/* Where weight d of row r of code column c of the present tile goes to, n weights a code. */
+static inline int16_t *q35_block_x(struct q35_block *k, uint32_t n, uint32_t c, uint32_t r,
+                                   uint32_t d)
+{
+    return n > 2 ? &k->x3[c][r][d] : &k->x[c][r][d];
+}
+
+/* The codes of column c of the present tile, n weights a code. Not for rings. */
+void q35_block_search_column(const struct q35_block_job *j, struct q35_block *k, uint32_t n,
+                             uint32_t c);
+
 /* The decoded values q of column c of the tile in k->code: what the row scales multiply. */
 void q35_block_decode_column(const struct q35_block_job *j, const struct q35_block *k, uint32_t c,
-                             int8_t q[16][2]);
+                             int8_t q[16][3]);
 
 /* Encodes tile t into k->code with the present scales, feeding errors forward. Tiles in ascending
  * order. */

@@ -72,14 +72,14 @@ static double *prepare(uint32_t cols, uint32_t n, const double *h, const float *
 }
 
 /* Reversed order of steps: row i of the result is step n - 1 - i. */
-static double *reorder(double *a, uint32_t n, uint32_t halves)
+static double *reorder(double *a, const struct q35_feedback *fb)
 {
+    uint32_t n = fb->n, i, j;
     double *b = malloc(sizeof(*b) * n * n);
-    uint32_t i, j;
     for (i = 0; i < n && b; i++) {
-        const double *row = a + (size_t)q35_feedback_column(n - 1 - i, halves) * n;
+        const double *row = a + (size_t)q35_feedback_column(fb, n - 1 - i) * n;
         for (j = 0; j <= i; j++)
-            b[(size_t)i * n + j] = row[q35_feedback_column(n - 1 - j, halves)];
+            b[(size_t)i * n + j] = row[q35_feedback_column(fb, n - 1 - j)];
     }
     free(a);
     return b;
@@ -96,12 +96,19 @@ static void fill(struct q35_feedback *fb, const double *l)
         for (t = 0; t < s; t++)
             fb->f[(size_t)s * n + t] = (float)(l[(size_t)(n - 1 - t) * n + k] / top);
     }
-    for (s = 0; s < n && fb->halves == 2; s += 2) {
-        float *f0 = fb->f + (size_t)s * n, *f1 = f0 + n, inner = f1[s];
-        fb->inner[s / 2] = inner;
-        f1[s] = 0;
-        for (t = 0; t < s; t++)
-            f1[t] -= inner * f0[t];
+    /* What a step takes from those of its own code goes to `inner`, and with it what they take. */
+    for (s = 0; s < n; s++) {
+        float *row = fb->f + (size_t)s * n;
+        uint32_t at, k;
+        (void)q35_feedback_code(fb, s, &at);
+        for (k = 0; k < at; k++) {
+            const float *before = row - (size_t)(at - k) * n;
+            float inner = row[s - at + k];
+            fb->inner[2 * s + k] = inner;
+            row[s - at + k] = 0;
+            for (t = 0; t < s - at; t++)
+                row[t] -= inner * before[t];
+        }
     }
 }
 
@@ -118,10 +125,10 @@ enum q35_status q35_feedback_init(struct q35_feedback *fb, struct q35_float_pool
     fb->halves = Q35_SCHEME_WEIGHTS(p->scheme);
     a = prepare(cols, n, h, scale, p, damp);
     if (a)
-        a = reorder(a, n, fb->halves);
+        a = reorder(a, fb);
     fb->f = calloc((size_t)n * n, sizeof(float));
     fb->h = malloc((size_t)n * n * sizeof(float));
-    fb->d = calloc(2 * (size_t)n, sizeof(float));
+    fb->d = calloc(3 * (size_t)n, sizeof(float));
     for (i = 0; i < n && a && fb->h; i++)
         for (j = 0; j <= i; j++) {
             float v = (float)a[(size_t)i * n + j];
@@ -188,16 +195,25 @@ VARIANTS(sum,
           float out[2][16]),
          (f0, f1, from, to, e, out))
 
-void q35_feedback_sum(const struct q35_feedback *fb, uint32_t s, uint32_t from, uint32_t to,
-                      const float *e, float out[2][16])
+/* With the rows of m that belong to the code at step s. */
+static void sum_rows(const struct q35_feedback *fb, const float *m, uint32_t s, uint32_t from,
+                     uint32_t to, const float *e, float out[4][16])
 {
-    const float *f = fb->f + (size_t)s * fb->n;
-    sum(f, fb->halves == 2 ? f + fb->n : f, from, to, e, out);
+    const float *row = m + (size_t)s * fb->n, *third = row + 2 * (size_t)fb->n;
+    uint32_t at, n = q35_feedback_code(fb, s, &at);
+    sum(row, n > 1 ? row + fb->n : row, from, to, e, out);
+    if (n > 2)
+        sum(third, third, from, to, e, out + 2);
+}
+
+void q35_feedback_sum(const struct q35_feedback *fb, uint32_t s, uint32_t from, uint32_t to,
+                      const float *e, float out[4][16])
+{
+    sum_rows(fb, fb->f, s, from, to, e, out);
 }
 
 void q35_feedback_moments(const struct q35_feedback *fb, uint32_t s, uint32_t from, uint32_t to,
-                          const float *e, float out[2][16])
+                          const float *e, float out[4][16])
 {
-    const float *h = fb->h + (size_t)s * fb->n;
-    sum(h, fb->halves == 2 ? h + fb->n : h, from, to, e, out);
+    sum_rows(fb, fb->h, s, from, to, e, out);
 }

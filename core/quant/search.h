@@ -38,10 +38,11 @@ struct q35_search;
 /* What a CPU does fast. All variants give the same results. */
 struct q35_search_kernels {
     const char *name;
-    /* One trellis step for the pair x. cost[128]: of each state, the least being 0. trans[128]:
-     * cost + u, or INT16_MAX where pruned. next[128]: costs after this row, the least being 0. */
-    void (*step)(const struct q35_search *s, const int16_t x[2], const int16_t *cost,
-                 int16_t *trans, int16_t *next);
+    /* One trellis step for the pair x, or x[3] if s->third. cost[128]: of each state, the least
+     * being 0. trans[128]: cost + u, or INT16_MAX where pruned. next[128]: costs after this row,
+     * the least being 0. */
+    void (*step)(const struct q35_search *s, const int16_t *x, const int16_t *cost, int16_t *trans,
+                 int16_t *next);
     /* The lowest state p that minimises trans[p] + cross[p][code]. */
     uint32_t (*back)(const struct q35_search *s, const int16_t *trans, uint32_t code);
     /* table: [128][2]. out[i] = (norm[i] - 2 table[i].x + |x|^2 / 2) >> 7 in saturating int16: u or
@@ -61,11 +62,14 @@ struct q35_search {
     int16_t cross[128][128]; /* [p][c] */
     int16_t a[128][2];       /* A in 1/16 units, with the offset of B taken out */
     int16_t b[128][2];
+    int16_t a2[128][2]; /* of a code's third weight, each before a zero */
+    int16_t b2[128][2];
     int32_t a_norm[128]; /* |A|^2 in 1/256 units */
     int32_t b_norm[128];
     const struct q35_search_kernels *kernels;
     int16_t prune;
     bool memory;    /* has a B term */
+    bool third;     /* codes of three weights */
     bool ring;      /* B is indexed by p ^ pp along the ring of a tile */
     uint32_t seams; /* tail-biting: how many further seams are tried */
     uint32_t ways;  /* ring: states kept of each code, 4, 8, 12 or 16 */
@@ -78,12 +82,24 @@ struct q35_ring;
  * or not supported here. */
 const struct q35_search_kernels *q35_search_kernels_get(const char *name);
 
+/* What a byte of B adds to weight d of a code, in units of Q35_B_STEP. */
+static inline int32_t q35_search_nibble(uint32_t b, uint32_t d)
+{
+    return (int32_t)(d == 0 ? b >> 4 : d == 1 ? b & 15u : q35_b_third(b));
+}
+
 /* s must be 64-byte aligned. */
 void q35_search_init(struct q35_search *s, uint32_t scheme, const struct q35_tables *t,
                      const struct q35_search_kernels *kernels);
 
-/* From tables in 1/16 units that need not be on the int8 grid, for training. b may be NULL. */
-void q35_search_init_fine(struct q35_search *s, int16_t a[128][2], int16_t b[128][2],
+/* For a tile whose codes stand for `weights` weights inside the matrix, less than the scheme's: the
+ * others do not count. */
+void q35_search_init_part(struct q35_search *s, uint32_t scheme, uint32_t weights,
+                          const struct q35_tables *t, const struct q35_search_kernels *kernels);
+
+/* From tables in 1/16 units that need not be on the int8 grid, for training. b may be NULL. third:
+ * codes of three weights. */
+void q35_search_init_fine(struct q35_search *s, int16_t a[128][3], int16_t b[128][3], bool third,
                           const struct q35_search_kernels *kernels);
 
 /* For searches with at most so many ways; NULL when memory is short. Release with
@@ -91,7 +107,7 @@ void q35_search_init_fine(struct q35_search *s, int16_t a[128][2], int16_t b[128
 struct q35_ring *q35_ring_create(uint32_t ways);
 void q35_ring_destroy(struct q35_ring *ring);
 
-/* A whole tile. x[j][r]: column j, row r. ring: needed if s->ring. */
+/* A whole tile of pairs or singles. x[j][r]: column j, row r. ring: needed if s->ring. */
 void q35_search_tile(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
                      uint8_t code[64][16]);
 void q35_search_ring(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
@@ -108,6 +124,9 @@ void q35_ring_column(const struct q35_search *s, struct q35_ring *ring, int16_t 
 /* x[16][2]: the column pair down the rows (second value 0 for single schemes). code[16]: out. Not
  * for rings. */
 void q35_search_column(const struct q35_search *s, int16_t x[16][2], uint8_t code[16]);
+
+/* The same for three columns, if s->third. x[.][3] is not looked at. */
+void q35_search_triple(const struct q35_search *s, int16_t x[16][4], uint8_t code[16]);
 
 /* Squared error of codes in 1/256 units. */
 int64_t q35_search_error(const struct q35_search *s, int16_t x[16][2], const uint8_t code[16]);

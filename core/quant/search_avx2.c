@@ -35,12 +35,26 @@ AVX2 static inline __m256i narrow(__m256i a, __m256i b)
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
 }
 
-/* 16 branch costs from entry i of a table of pairs: (norm - 2 t.x + half) >> 7, saturated. */
-AVX2 static inline __m256i branch(const int16_t *t, const int32_t *norm, uint32_t i, __m256i x,
-                                  __m256i half)
+/* What the costs are taken for: the pair, the third weight, half of their squares. */
+struct point {
+    __m256i x, z, half;
+    bool third;
+};
+
+/* 16 branch costs from entry i of a table of pairs, t2 the third: (norm - 2 t.x + half) >> 7,
+ * saturated. */
+AVX2 static inline __m256i branch(const int16_t *t, const int16_t *t2, const int32_t *norm,
+                                  uint32_t i, const struct point *p)
 {
-    __m256i d0 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + 2 * i), x), 1);
-    __m256i d1 = _mm256_slli_epi32(_mm256_madd_epi16(load(t + 2 * i + 16), x), 1);
+    const __m256i half = p->half;
+    __m256i d0 = _mm256_madd_epi16(load(t + 2 * i), p->x);
+    __m256i d1 = _mm256_madd_epi16(load(t + 2 * i + 16), p->x);
+    if (p->third) {
+        d0 = _mm256_add_epi32(d0, _mm256_madd_epi16(load(t2 + 2 * i), p->z));
+        d1 = _mm256_add_epi32(d1, _mm256_madd_epi16(load(t2 + 2 * i + 16), p->z));
+    }
+    d0 = _mm256_slli_epi32(d0, 1);
+    d1 = _mm256_slli_epi32(d1, 1);
     d0 = _mm256_add_epi32(_mm256_sub_epi32(load(norm + i), d0), half);
     d1 = _mm256_add_epi32(_mm256_sub_epi32(load(norm + i + 8), d1), half);
     return narrow(_mm256_srai_epi32(d0, 7), _mm256_srai_epi32(d1, 7));
@@ -53,6 +67,13 @@ AVX2 static inline __m256i pair(const int16_t x[2])
     return _mm256_set1_epi32(v);
 }
 
+AVX2 static inline struct point point(const int16_t *x, bool third)
+{
+    int32_t z = third ? x[2] : 0;
+    return (struct point){pair(x), _mm256_set1_epi32(z & 0xffff),
+                          _mm256_set1_epi32((x[0] * x[0] + x[1] * x[1] + z * z) >> 1), third};
+}
+
 AVX2 static inline int16_t least(__m256i a)
 {
     __m128i b = _mm_min_epi16(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
@@ -60,10 +81,10 @@ AVX2 static inline int16_t least(__m256i a)
     return (int16_t)(_mm_extract_epi16(b, 0) ^ 0x8000);
 }
 
-AVX2 static void step_avx2(const struct q35_search *s, const int16_t x[2], const int16_t *cost,
+AVX2 static void step_avx2(const struct q35_search *s, const int16_t *x, const int16_t *cost,
                            int16_t *trans, int16_t *next)
 {
-    __m256i xv = pair(x), half = _mm256_set1_epi32((x[0] * x[0] + x[1] * x[1]) >> 1);
+    const struct point at = point(x, s->third);
     __m256i top = _mm256_set1_epi16(INT16_MAX), prune = _mm256_set1_epi16(s->prune);
     __m256i m[8], low;
     uint32_t i, k, n = 0;
@@ -71,7 +92,7 @@ AVX2 static void step_avx2(const struct q35_search *s, const int16_t x[2], const
     for (i = 0; i < 128; i += 16) {
         __m256i c = loadu(cost + i), drop = _mm256_cmpgt_epi16(c, prune);
         uint32_t bits = ~(uint32_t)_mm256_movemask_epi8(drop) & 0x55555555u;
-        c = _mm256_adds_epi16(c, branch(s->b[0], s->b_norm, i, xv, half));
+        c = _mm256_adds_epi16(c, branch(s->b[0], s->b2[0], s->b_norm, i, &at));
         storeu(trans + i, _mm256_blendv_epi8(c, top, drop));
         for (; bits; bits &= bits - 1)
             list[n++] = (uint8_t)(i + (uint32_t)__builtin_ctz(bits) / 2);
@@ -85,7 +106,7 @@ AVX2 static void step_avx2(const struct q35_search *s, const int16_t x[2], const
             m[i] = _mm256_min_epi16(m[i], _mm256_adds_epi16(t, load(row + 16 * i)));
     }
     for (i = 0; i < 8; i++)
-        m[i] = _mm256_adds_epi16(m[i], branch(s->a[0], s->a_norm, 16 * i, xv, half));
+        m[i] = _mm256_adds_epi16(m[i], branch(s->a[0], s->a2[0], s->a_norm, 16 * i, &at));
     low = m[0];
     for (i = 1; i < 8; i++)
         low = _mm256_min_epi16(low, m[i]);
@@ -102,6 +123,11 @@ AVX2 static uint32_t back_avx2(const struct q35_search *s, const int16_t *trans,
         __m256i t = loadu(trans + 16 * i);
         __m256i d0 = _mm256_madd_epi16(load(s->b + 16 * i), xv);
         __m256i d1 = _mm256_madd_epi16(load(s->b + 16 * i + 8), xv);
+        if (s->third) {
+            __m256i z = pair(s->a2[code]);
+            d0 = _mm256_add_epi32(d0, _mm256_madd_epi16(load(s->b2 + 16 * i), z));
+            d1 = _mm256_add_epi32(d1, _mm256_madd_epi16(load(s->b2 + 16 * i + 8), z));
+        }
         __m256i d = narrow(_mm256_srai_epi32(d0, 6), _mm256_srai_epi32(d1, 6));
         v[i] = _mm256_blendv_epi8(_mm256_adds_epi16(t, d), top, _mm256_cmpeq_epi16(t, top));
     }
@@ -122,10 +148,10 @@ AVX2 static uint32_t back_avx2(const struct q35_search *s, const int16_t *trans,
 AVX2 static void terms_avx2(const int16_t *table, const int32_t *norm, const int16_t x[2],
                             int16_t *out)
 {
-    __m256i xv = pair(x), half = _mm256_set1_epi32((x[0] * x[0] + x[1] * x[1]) >> 1);
+    const struct point at = point(x, false);
     uint32_t i;
     for (i = 0; i < 128; i += 16)
-        storeu(out + i, branch(table, norm, i, xv, half));
+        storeu(out + i, branch(table, table, norm, i, &at));
 }
 
 /* States of a ring as the way from them is looked for: trans = cost + u[h], and those that go on.

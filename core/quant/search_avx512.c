@@ -23,12 +23,26 @@ AVX512 static inline __m512i load(const void *p)
     return _mm512_load_si512(p);
 }
 
-/* 32 branch costs from entry i of a table of pairs: (norm - 2 t.x + half) >> 7, saturated. */
-AVX512 static inline __m512i branch(const int16_t *t, const int32_t *norm, uint32_t i, __m512i x,
-                                    __m512i half)
+/* What the costs are taken for: the pair, the third weight, half of their squares. */
+struct point {
+    __m512i x, z, half;
+    bool third;
+};
+
+/* 32 branch costs from entry i of a table of pairs, t2 the third: (norm - 2 t.x + half) >> 7,
+ * saturated. */
+AVX512 static inline __m512i branch(const int16_t *t, const int16_t *t2, const int32_t *norm,
+                                    uint32_t i, const struct point *p)
 {
-    __m512i d0 = _mm512_slli_epi32(_mm512_madd_epi16(load(t + 2 * i), x), 1);
-    __m512i d1 = _mm512_slli_epi32(_mm512_madd_epi16(load(t + 2 * i + 32), x), 1);
+    const __m512i half = p->half;
+    __m512i d0 = _mm512_madd_epi16(load(t + 2 * i), p->x);
+    __m512i d1 = _mm512_madd_epi16(load(t + 2 * i + 32), p->x);
+    if (p->third) {
+        d0 = _mm512_add_epi32(d0, _mm512_madd_epi16(load(t2 + 2 * i), p->z));
+        d1 = _mm512_add_epi32(d1, _mm512_madd_epi16(load(t2 + 2 * i + 32), p->z));
+    }
+    d0 = _mm512_slli_epi32(d0, 1);
+    d1 = _mm512_slli_epi32(d1, 1);
     d0 = _mm512_add_epi32(_mm512_sub_epi32(load(norm + i), d0), half);
     d1 = _mm512_add_epi32(_mm512_sub_epi32(load(norm + i + 16), d1), half);
     return _mm512_inserti64x4(
@@ -43,6 +57,13 @@ AVX512 static inline __m512i pair(const int16_t x[2])
     return _mm512_set1_epi32(v);
 }
 
+AVX512 static inline struct point point(const int16_t *x, bool third)
+{
+    int32_t z = third ? x[2] : 0;
+    return (struct point){pair(x), _mm512_set1_epi32(z & 0xffff),
+                          _mm512_set1_epi32((x[0] * x[0] + x[1] * x[1] + z * z) >> 1), third};
+}
+
 AVX512 static inline int16_t least(__m512i v)
 {
     __m256i a = _mm256_min_epi16(_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64(v, 1));
@@ -52,10 +73,10 @@ AVX512 static inline int16_t least(__m512i v)
     return (int16_t)(_mm_extract_epi16(b, 0) ^ 0x8000);
 }
 
-AVX512 static void step_avx512(const struct q35_search *s, const int16_t x[2], const int16_t *cost,
+AVX512 static void step_avx512(const struct q35_search *s, const int16_t *x, const int16_t *cost,
                                int16_t *trans, int16_t *next)
 {
-    __m512i xv = pair(x), half = _mm512_set1_epi32((x[0] * x[0] + x[1] * x[1]) >> 1);
+    const struct point at = point(x, s->third);
     __m512i top = _mm512_set1_epi16(INT16_MAX), prune = _mm512_set1_epi16(s->prune);
     __m512i m0 = top, m1 = top, m2 = top, m3 = top, low;
     uint32_t i;
@@ -67,7 +88,7 @@ AVX512 static void step_avx512(const struct q35_search *s, const int16_t x[2], c
             _mm512_storeu_si512(trans + i, top);
             continue;
         }
-        c = _mm512_adds_epi16(c, branch(s->b[0], s->b_norm, i, xv, half));
+        c = _mm512_adds_epi16(c, branch(s->b[0], s->b2[0], s->b_norm, i, &at));
         _mm512_storeu_si512(trans + i, _mm512_mask_blend_epi16(keep, top, c));
         for (; bits; bits &= bits - 1) {
             uint32_t p = i + (uint32_t)__builtin_ctz(bits);
@@ -79,10 +100,10 @@ AVX512 static void step_avx512(const struct q35_search *s, const int16_t x[2], c
             m3 = _mm512_min_epi16(m3, _mm512_adds_epi16(t, load(row + 96)));
         }
     }
-    m0 = _mm512_adds_epi16(m0, branch(s->a[0], s->a_norm, 0, xv, half));
-    m1 = _mm512_adds_epi16(m1, branch(s->a[0], s->a_norm, 32, xv, half));
-    m2 = _mm512_adds_epi16(m2, branch(s->a[0], s->a_norm, 64, xv, half));
-    m3 = _mm512_adds_epi16(m3, branch(s->a[0], s->a_norm, 96, xv, half));
+    m0 = _mm512_adds_epi16(m0, branch(s->a[0], s->a2[0], s->a_norm, 0, &at));
+    m1 = _mm512_adds_epi16(m1, branch(s->a[0], s->a2[0], s->a_norm, 32, &at));
+    m2 = _mm512_adds_epi16(m2, branch(s->a[0], s->a2[0], s->a_norm, 64, &at));
+    m3 = _mm512_adds_epi16(m3, branch(s->a[0], s->a2[0], s->a_norm, 96, &at));
     low = _mm512_min_epi16(_mm512_min_epi16(m0, m1), _mm512_min_epi16(m2, m3));
     low = _mm512_set1_epi16(least(low));
     _mm512_storeu_si512(next, _mm512_subs_epi16(m0, low));
@@ -113,6 +134,11 @@ AVX512 static uint32_t back_avx512(const struct q35_search *s, const int16_t *tr
         __m512i t = _mm512_loadu_si512(trans + 32 * i);
         __m512i d0 = _mm512_madd_epi16(load(s->b + 32 * i), xv);
         __m512i d1 = _mm512_madd_epi16(load(s->b + 32 * i + 16), xv);
+        if (s->third) {
+            __m512i z = pair(s->a2[code]);
+            d0 = _mm512_add_epi32(d0, _mm512_madd_epi16(load(s->b2 + 32 * i), z));
+            d1 = _mm512_add_epi32(d1, _mm512_madd_epi16(load(s->b2 + 32 * i + 16), z));
+        }
         __m512i d = _mm512_inserti64x4(
             _mm512_castsi256_si512(_mm512_cvtsepi32_epi16(_mm512_srai_epi32(d0, 6))),
             _mm512_cvtsepi32_epi16(_mm512_srai_epi32(d1, 6)), 1);
@@ -125,10 +151,10 @@ AVX512 static uint32_t back_avx512(const struct q35_search *s, const int16_t *tr
 AVX512 static void terms_avx512(const int16_t *table, const int32_t *norm, const int16_t x[2],
                                 int16_t *out)
 {
-    __m512i xv = pair(x), half = _mm512_set1_epi32((x[0] * x[0] + x[1] * x[1]) >> 1);
+    const struct point at = point(x, false);
     uint32_t i;
     for (i = 0; i < 128; i += 32)
-        _mm512_storeu_si512(out + i, branch(table, norm, i, xv, half));
+        _mm512_storeu_si512(out + i, branch(table, table, norm, i, &at));
 }
 
 /* States of a ring as the way from them is looked for: trans = cost + u[h], and those that go on.

@@ -7,10 +7,16 @@ static int16_t saturate(int32_t v)
     return (int16_t)(v > INT16_MAX ? INT16_MAX : v < INT16_MIN ? INT16_MIN : v);
 }
 
-/* Half of |x|^2 in 1/256 units. */
-static int32_t half_norm(const int16_t x[2])
+/* The third weight: 0 where there is none. */
+static int16_t third(const struct q35_search *s, const int16_t *x)
 {
-    return (x[0] * x[0] + x[1] * x[1]) >> 1;
+    return s->third ? x[2] : 0;
+}
+
+/* Half of |x|^2 in 1/256 units. */
+static int32_t half_norm(const int16_t x[2], int16_t z)
+{
+    return (x[0] * x[0] + x[1] * x[1] + z * z) >> 1;
 }
 
 static int16_t branch(const int16_t t[2], int32_t norm, const int16_t x[2], int32_t half)
@@ -18,11 +24,11 @@ static int16_t branch(const int16_t t[2], int32_t norm, const int16_t x[2], int3
     return saturate((norm - 2 * (t[0] * x[0] + t[1] * x[1]) + half) >> 7);
 }
 
-static void step_c(const struct q35_search *s, const int16_t x[2], const int16_t *cost,
+static void step_c(const struct q35_search *s, const int16_t *x, const int16_t *cost,
                    int16_t *trans, int16_t *next)
 {
-    int32_t half = half_norm(x);
-    int16_t acc[128], low = INT16_MAX;
+    int16_t acc[128], low = INT16_MAX, z = third(s, x);
+    int32_t half = half_norm(x, z);
     uint32_t p, c;
     for (c = 0; c < 128; c++)
         acc[c] = INT16_MAX;
@@ -30,14 +36,14 @@ static void step_c(const struct q35_search *s, const int16_t x[2], const int16_t
         trans[p] = INT16_MAX;
         if (cost[p] > s->prune)
             continue;
-        trans[p] = saturate(cost[p] + branch(s->b[p], s->b_norm[p], x, half));
+        trans[p] = saturate(cost[p] + branch(s->b[p], s->b_norm[p] - 2 * s->b2[p][0] * z, x, half));
         for (c = 0; c < 128; c++) {
             int16_t v = saturate(trans[p] + s->cross[p][c]);
             acc[c] = v < acc[c] ? v : acc[c];
         }
     }
     for (c = 0; c < 128; c++) {
-        acc[c] = saturate(acc[c] + branch(s->a[c], s->a_norm[c], x, half));
+        acc[c] = saturate(acc[c] + branch(s->a[c], s->a_norm[c] - 2 * s->a2[c][0] * z, x, half));
         low = acc[c] < low ? acc[c] : low;
     }
     for (c = 0; c < 128; c++)
@@ -60,7 +66,7 @@ static uint32_t back_c(const struct q35_search *s, const int16_t *trans, uint32_
 
 static void terms_c(const int16_t *table, const int32_t *norm, const int16_t x[2], int16_t *out)
 {
-    int32_t half = half_norm(x);
+    int32_t half = half_norm(x, 0);
     uint32_t i;
     for (i = 0; i < 128; i++)
         out[i] = branch(table + 2 * i, norm[i], x, half);

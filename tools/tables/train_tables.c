@@ -144,17 +144,18 @@ static void train_levels(struct q35_shipped_tables *s, const double *l0, int n0,
             100 * sqrt(best));
 }
 
-/* ---- tables of pairs (vq2, trellis) ---- */
+/* ---- tables of pairs and triples (vq2, trellis, triple) ---- */
 
 struct trainer {
     struct q35_search search;    /* first: it wants 64-byte alignment */
-    double a[128][2], b[128][2]; /* in table units */
-    double unit;
+    double a[128][3], b[128][3]; /* in table units */
+    double unit, middle;         /* middle: the nibble that stands for 0 */
     bool memory, ring;
+    int n; /* weights of a code */
     struct q35_ring *buffers;
     int columns;        /* a multiple of 64: whole tiles */
-    double (*x)[16][2]; /* [columns] in table units */
-    int16_t (*xi)[16][2];
+    double (*x)[16][3]; /* [columns] in table units */
+    int16_t (*xi)[16][2], (*xi3)[16][4];
     uint8_t (*code)[16];
 };
 
@@ -163,11 +164,11 @@ static void draw(struct trainer *t)
     int i, r, d;
     for (i = 0; i < t->columns; i++)
         for (r = 0; r < 16; r++)
-            for (d = 0; d < 2; d++) {
+            for (d = 0; d < t->n; d++) {
                 double v = quantile(uniform()) * t->unit;
                 t->x[i][r][d] = v;
                 v = v > 127 ? 127 : v < -127 ? -127 : v;
-                t->xi[i][r][d] = (int16_t)rint(v * UNIT);
+                *(t->n > 2 ? &t->xi3[i][r][d] : &t->xi[i][r][d]) = (int16_t)rint(v * UNIT);
             }
 }
 
@@ -183,52 +184,81 @@ static int above(const struct trainer *t, int i, int r)
 /* Finds codes for the data; returns the relative RMSE. */
 static double assign(struct trainer *t, uint32_t seams)
 {
-    int16_t a[128][2], b[128][2];
+    int16_t a[128][3], b[128][3];
     double sum = 0;
     int i, r, d;
     for (i = 0; i < 128; i++)
-        for (d = 0; d < 2; d++) {
+        for (d = 0; d < t->n; d++) {
             a[i][d] = (int16_t)rint(t->a[i][d] * UNIT);
             b[i][d] = (int16_t)rint(t->b[i][d] * UNIT);
         }
-    q35_search_init_fine(&t->search, a, t->memory ? b : NULL, NULL);
+    q35_search_init_fine(&t->search, a, t->memory ? b : NULL, t->n > 2, NULL);
     t->search.seams = seams;
     t->search.ring = t->ring;
     t->search.ways = seams ? WAYS_FINE : WAYS_TRAIN;
-    for (i = 0; i < t->columns; i += 64)
+    for (i = 0; i < t->columns && t->n < 3; i += 64)
         q35_search_tile(&t->search, t->buffers, t->xi + i, t->code + i);
+    for (i = 0; i < t->columns && t->n > 2; i++)
+        q35_search_triple(&t->search, t->xi3[i], t->code[i]);
     for (i = 0; i < t->columns; i++)
         for (r = 0; r < 16; r++)
-            for (d = 0; d < 2; d++) {
+            for (d = 0; d < t->n; d++) {
                 double e = t->x[i][r][d] - t->a[t->code[i][r]][d] - t->b[above(t, i, r)][d];
                 sum += e * e;
             }
-    return sqrt(sum / (32.0 * t->columns)) / t->unit;
+    return sqrt(sum / (16.0 * t->n * t->columns)) / t->unit;
 }
 
 /* Least squares for one table with the other held: adds the mean residual of each code. up: 0 for
  * A, 1 for B. */
 static void refit(struct trainer *t, int up)
 {
-    double sum[128][2] = {{0}}, (*m)[2] = up ? t->b : t->a;
+    double sum[128][3] = {{0}}, (*m)[3] = up ? t->b : t->a;
     int count[128] = {0}, i, r, d;
     for (i = 0; i < t->columns; i++)
         for (r = 0; r < 16; r++) {
             int c = t->code[i][r], h = above(t, i, r), k = up ? h : c;
             const double *a = t->a[c], *b = t->b[h];
             count[k]++;
-            for (d = 0; d < 2; d++)
+            for (d = 0; d < t->n; d++)
                 sum[k][d] += t->x[i][r][d] - a[d] - b[d];
         }
     for (i = 0; i < 128; i++)
-        for (d = 0; d < 2 && count[i]; d++)
+        for (d = 0; d < t->n && count[i]; d++)
             m[i][d] += sum[i][d] / count[i];
+}
+
+/* The third nibble is the exclusive or of the others: the nearest such point of the grid. Nibbles
+ * up to 7 suffice, and leave A more room. */
+static void round_b3(struct trainer *t)
+{
+    int i, d, k;
+    for (i = 0; i < 128; i++) {
+        double best = 1e30, at[3] = {0};
+        for (k = 0; k < 64; k++) {
+            const int nibble[3] = {k / 8, k % 8, k / 8 ^ k % 8};
+            double distance = 0, v[3];
+            for (d = 0; d < 3; d++) {
+                v[d] = (nibble[d] - t->middle) * Q35_B_STEP;
+                distance += (v[d] - t->b[i][d]) * (v[d] - t->b[i][d]);
+            }
+            if (distance < best) {
+                best = distance;
+                memcpy(at, v, sizeof(at));
+            }
+        }
+        memcpy(t->b[i], at, sizeof(at));
+    }
 }
 
 /* Puts B on the grid of nibbles, centred: 8 * (nibble - 7.5). */
 static void round_b(struct trainer *t)
 {
     int i, d;
+    if (t->n > 2) {
+        round_b3(t);
+        return;
+    }
     for (i = 0; i < 128; i++)
         for (d = 0; d < 2; d++) {
             double n = floor(t->b[i][d] / Q35_B_STEP) + 0.5;
@@ -241,7 +271,7 @@ static void round_b(struct trainer *t)
 static void centre_b(struct trainer *t)
 {
     int i, d;
-    for (d = 0; d < 2; d++) {
+    for (d = 0; d < t->n; d++) {
         double mean = 0;
         for (i = 0; i < 128; i++)
             mean += t->b[i][d] / 128;
@@ -257,7 +287,7 @@ static void train_pairs(struct trainer *t, uint64_t seed, int rounds)
     int i, d, k;
     rng_state = seed;
     for (i = 0; i < 128; i++)
-        for (d = 0; d < 2; d++) {
+        for (d = 0; d < t->n; d++) {
             t->a[i][d] = (t->memory ? 0.85 : 1.3) * t->unit * quantile(uniform());
             t->b[i][d] = t->memory ? 0.55 * t->unit * quantile(uniform()) : 0;
         }
@@ -298,20 +328,23 @@ static void settle(struct trainer *t, int rounds)
 /* To the stored form: A is an int8 that carries the offset of B, sums lie within +-127. */
 static double store(struct trainer *t, struct q35_shipped_tables *s)
 {
-    int i, d, p, low[2] = {15, 15}, high[2] = {0, 0}, nib[128][2];
+    int i, d, p, low[3] = {15, 15, 15}, high[3] = {0, 0, 0}, nib[128][3];
+    int8_t *const a[3] = {s->tables.a0, s->tables.a1, s->tables.a2};
     for (i = 0; i < 128; i++)
-        for (d = 0; d < 2; d++) {
-            nib[i][d] = t->memory ? (int)rint(t->b[i][d] / Q35_B_STEP + 7.5) : 0;
+        for (d = 0; d < t->n; d++) {
+            nib[i][d] = t->memory ? (int)rint(t->b[i][d] / Q35_B_STEP + t->middle) : 0;
             low[d] = nib[i][d] < low[d] ? nib[i][d] : low[d];
             high[d] = nib[i][d] > high[d] ? nib[i][d] : high[d];
         }
+    for (d = 0; d < 3 && t->n > 2; d++)
+        low[d] = 0; /* the exclusive or does not survive an offset */
     for (i = 0; i < 128; i++)
-        for (d = 0; d < 2; d++) {
-            double offset = t->memory ? Q35_B_STEP * (low[d] - 7.5) : 0;
+        for (d = 0; d < t->n; d++) {
+            double offset = t->memory ? Q35_B_STEP * (low[d] - t->middle) : 0;
             double bottom = -127, top = 127 - Q35_B_STEP * (high[d] - low[d]);
             double v = rint(t->a[i][d] + offset);
             v = v < bottom ? bottom : v > top ? top : v;
-            (d ? s->tables.a1 : s->tables.a0)[i] = (int8_t)v;
+            a[d][i] = (int8_t)v;
             t->a[i][d] = v - offset;
         }
     for (p = 0; p < 128; p++)
@@ -331,10 +364,12 @@ static void train_scheme(struct trainer *t, struct q35_shipped_tables *s, double
     t->memory = Q35_SCHEME_HAS_B(s->scheme);
     t->ring = Q35_SCHEME_RING(s->scheme);
     t->unit = unit;
+    t->n = (int)Q35_SCHEME_WEIGHTS(s->scheme);
+    t->middle = t->n > 2 ? 3.5 : 7.5;
     for (i = 0; i < n_seeds; i++) {
         struct q35_shipped_tables one = *s;
         train_pairs(t, (uint64_t)seeds[i], rounds);
-        settle(t, 16);
+        settle(t, t->n > 2 ? 60 : 16); /* the exclusive or is the coarser grid */
         double e = store(t, &one);
         fprintf(stderr, "scheme %u seed %d: rmse %.3f%%\n", s->scheme & 255, seeds[i], 100 * e);
         if (e < best) {
@@ -378,12 +413,14 @@ static const char head[] = "/* SPDX-FileCopyrightText: 2026 The q35 authors\n"
 
 int main(int argc, char **argv)
 {
-    static const int vq_seeds[] = {1, 2, 3, 4}, trellis_seeds[] = {2}, ring_seeds[] = {1};
+    static const int vq_seeds[] = {1, 2, 3, 4}, trellis_seeds[] = {2}, ring_seeds[] = {1},
+                     triple_seeds[] = {1};
     static struct q35_shipped_tables alt = {.scheme = Q35_SCHEME_ALT43},
                                      vq = {.scheme = Q35_SCHEME_VQ2},
                                      trellis = {.scheme = Q35_SCHEME_TRELLIS},
                                      ring = {.scheme = Q35_SCHEME_TRELLIS2},
-                                     single = {.scheme = Q35_SCHEME_SINGLE};
+                                     single = {.scheme = Q35_SCHEME_SINGLE},
+                                     triple = {.scheme = Q35_SCHEME_TRIPLE};
     static double l4[16], l3[8], l7[128], none[1];
     struct trainer *t = aligned_alloc(64, (sizeof(*t) + 63) / 64 * 64);
     int rounds = argc > 2 ? atoi(argv[2]) : 600;
@@ -393,9 +430,10 @@ int main(int argc, char **argv)
     t->columns = argc > 1 ? atoi(argv[1]) / 64 * 64 : 9984;
     t->x = malloc(sizeof(*t->x) * (size_t)t->columns);
     t->xi = malloc(sizeof(*t->xi) * (size_t)t->columns);
+    t->xi3 = calloc((size_t)t->columns, sizeof(*t->xi3));
     t->code = malloc(sizeof(*t->code) * (size_t)t->columns);
     t->buffers = q35_ring_create(WAYS_FINE);
-    if (!t->x || !t->xi || !t->code || !t->buffers)
+    if (!t->x || !t->xi || !t->xi3 || !t->code || !t->buffers)
         return 1;
     lloyd_max(l4, 16, 200);
     lloyd_max(l3, 8, 200);
@@ -404,6 +442,7 @@ int main(int argc, char **argv)
     train_levels(&single, l7, 128, none, 1);
     train_scheme(t, &vq, 36, vq_seeds, Q35_COUNT(vq_seeds), rounds / 4);
     train_scheme(t, &trellis, 28, trellis_seeds, Q35_COUNT(trellis_seeds), rounds);
+    train_scheme(t, &triple, 24, triple_seeds, Q35_COUNT(triple_seeds), rounds / 3);
     train_scheme(t, &ring, 28, ring_seeds, Q35_COUNT(ring_seeds), rounds);
     fputs(head, stdout);
     print_tables(&alt, "Q35_SCHEME_ALT43");
@@ -411,6 +450,7 @@ int main(int argc, char **argv)
     print_tables(&trellis, "Q35_SCHEME_TRELLIS");
     print_tables(&ring, "Q35_SCHEME_TRELLIS2");
     print_tables(&single, "Q35_SCHEME_SINGLE");
+    print_tables(&triple, "Q35_SCHEME_TRIPLE");
     printf("};\nconst uint32_t q35_shipped_tables_count =\n"
            "    sizeof(q35_shipped_tables_all) / sizeof(q35_shipped_tables_all[0]);\n");
     return 0;
