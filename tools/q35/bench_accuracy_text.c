@@ -40,7 +40,8 @@ static const struct format formats[] = {
     {"uniform4-best", 0, 0, Q35_GRID_UNIFORM4_BEST}, {"alt43", Q35_SCHEME_ALT43, ROUND, 0},
     {"alt43+calibrate", Q35_SCHEME_ALT43, 0, 0},     {"vq2", Q35_SCHEME_VQ2, ROUND, 0},
     {"vq2+calibrate", Q35_SCHEME_VQ2, 0, 0},         WITH_OPTIONS("trellis", Q35_SCHEME_TRELLIS),
-    WITH_OPTIONS("trellis2", Q35_SCHEME_TRELLIS2),
+    WITH_OPTIONS("trellis2", Q35_SCHEME_TRELLIS2),   {"triple", Q35_SCHEME_TRIPLE, ROUND, 0},
+    {"triple+calibrate", Q35_SCHEME_TRIPLE, 0, 0},
 };
 
 struct ladder {

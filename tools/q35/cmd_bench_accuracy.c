@@ -79,6 +79,7 @@ static enum q35_status bench_packed(struct bench *b, const char *what, uint32_t 
                   {Q35_SCHEME_VQ2, {"vq2-unrotated", "vq2"}},
                   {Q35_SCHEME_TRELLIS, {"trellis-unrotated", "trellis"}},
                   {Q35_SCHEME_TRELLIS2, {"trellis2-unrotated", "trellis2"}},
+                  {Q35_SCHEME_TRIPLE, {"triple-unrotated", "triple"}},
                   {Q35_SCHEME_SINGLE, {"single-unrotated", "single"}}};
     uint32_t i, rotate;
     for (i = 0; i < Q35_COUNT(packed); i++)

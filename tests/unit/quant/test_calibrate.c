@@ -180,7 +180,8 @@ static void test_feedback_lowers_the_error(void **state)
     } cases[] = {{Q35_SCHEME_TRELLIS, true, 0.6},  {Q35_SCHEME_TRELLIS, false, 0.7},
                  {Q35_SCHEME_TRELLIS2, true, 0.6}, {Q35_SCHEME_TRELLIS2, false, 0.7},
                  {Q35_SCHEME_VQ2, true, 0.6},      {Q35_SCHEME_SINGLE, true, 0.6},
-                 {Q35_SCHEME_ALT43, true, 0.6}};
+                 {Q35_SCHEME_ALT43, true, 0.6},    {Q35_SCHEME_TRIPLE, true, 0.6},
+                 {Q35_SCHEME_TRIPLE, false, 0.7}};
     struct fixture *f = fixture_new();
     size_t i;
     (void)state;
@@ -209,11 +210,10 @@ static void test_sweeps_lower_it_further(void **state)
         uint32_t scheme;
         bool rotate;
         double gain[2]; /* of the error of one sweep less is left at most */
-    } cases[] = {{Q35_SCHEME_TRELLIS, true, {0.95, 0.9995}},
-                 {Q35_SCHEME_TRELLIS, false, {0.95, 0.9995}},
-                 {Q35_SCHEME_VQ2, true, {0.95, 0.9995}},
-                 {Q35_SCHEME_SINGLE, true, {0.95, 0.9995}},
-                 {Q35_SCHEME_ALT43, true, {0.95, 0.9995}}};
+    } cases[] = {
+        {Q35_SCHEME_TRELLIS, true, {0.95, 0.9995}}, {Q35_SCHEME_TRELLIS, false, {0.95, 0.9995}},
+        {Q35_SCHEME_VQ2, true, {0.95, 0.9995}},     {Q35_SCHEME_SINGLE, true, {0.95, 0.9995}},
+        {Q35_SCHEME_ALT43, true, {0.95, 0.9995}},   {Q35_SCHEME_TRIPLE, true, {0.9995, 1}}};
     struct fixture *f = fixture_new();
     size_t i, n;
     (void)state;

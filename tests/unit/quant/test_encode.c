@@ -7,8 +7,8 @@
 #include "core/quant/encode.h"
 #include "q35/arith.h"
 
-static const uint32_t schemes[] = {Q35_SCHEME_ALT43, Q35_SCHEME_VQ2, Q35_SCHEME_TRELLIS,
-                                   Q35_SCHEME_TRELLIS2, Q35_SCHEME_SINGLE};
+static const uint32_t schemes[] = {Q35_SCHEME_ALT43,    Q35_SCHEME_VQ2,    Q35_SCHEME_TRELLIS,
+                                   Q35_SCHEME_TRELLIS2, Q35_SCHEME_SINGLE, Q35_SCHEME_TRIPLE};
 
 static float gaussian(struct test_rng *r)
 {
@@ -65,8 +65,8 @@ static double rmse(const struct q35_encode_params *p, uint32_t rows, uint32_t co
 
 static void gaussian_error_is_as_promised(void **state)
 {
-    static const double most[] = {0.149, 0.1245, 0.1025, 0.0985, 0.0145};
-    uint32_t rows = 64, cols = 1024, i;
+    static const double most[] = {0.149, 0.1245, 0.1025, 0.0985, 0.0145, 0.229};
+    uint32_t rows = 64, cols = 1152, i; /* whole tiles of all schemes */
     float *w = gaussian_matrix(rows, cols, 21);
     (void)state;
     for (i = 0; i < Q35_COUNT(schemes); i++) {
@@ -91,7 +91,7 @@ static void same_bytes_at_any_thread_count_and_cpu(void **state)
         uint32_t threads;
         const char *kernels;
     } variant[] = {{3, NULL}, {2, "c"}, {1, "avx2"}, {1, "avx512"}};
-    uint32_t rows = 70, cols = 300, i, k;
+    uint32_t rows = 70, cols = 400, i, k;
     float *w = gaussian_matrix(rows, cols, 22);
     (void)state;
     for (i = 0; i < Q35_COUNT(schemes); i++) {
@@ -199,7 +199,7 @@ static void odd_shapes_and_values(void **state)
                 uint8_t *again = encode(&p, rows, cols, w, 0xff, NULL);
                 assert_memory_equal(blob, again, n);
                 double e = rmse(&p, rows, cols, w, blob);
-                if (e > (cols > 1 ? 0.2 : 0.3))
+                if (e > (cols > 1 ? 0.23 : 0.3))
                     fail_msg("scheme %u, %u x %u, rotate %u: %.3f", p.scheme & 255, rows, cols,
                              rotate, e);
                 free(blob);
@@ -313,20 +313,21 @@ static void shipped_tables_keep_their_range(void **state)
     (void)state;
     for (s = 0; s < Q35_COUNT(schemes); s++) {
         const struct q35_tables *t = q35_shipped_tables(schemes[s]);
-        int low0 = 999, low1 = 999, high0 = -999, high1 = -999;
+        int low[3] = {999, 999, 999}, high[3] = {-999, -999, -999}, d;
         assert_non_null(t);
         for (c = 0; c < 128; c++)
             for (p = 0; p < 128; p++) {
-                int v0 = t->a0[c] + 8 * (t->b[p] >> 4), v1 = t->a1[c] + 8 * (t->b[p] & 15);
-                low0 = v0 < low0 ? v0 : low0;
-                low1 = v1 < low1 ? v1 : low1;
-                high0 = v0 > high0 ? v0 : high0;
-                high1 = v1 > high1 ? v1 : high1;
+                int n0 = t->b[p] / 16, n1 = t->b[p] % 16;
+                int v[3] = {t->a0[c] + 8 * n0, t->a1[c] + 8 * n1, t->a2[c] + 8 * (n0 ^ n1)};
+                for (d = 0; d < (int)Q35_SCHEME_WEIGHTS(schemes[s]); d++) {
+                    low[d] = v[d] < low[d] ? v[d] : low[d];
+                    high[d] = v[d] > high[d] ? v[d] : high[d];
+                }
             }
-        assert_in_range(-low0, 0, 127);
-        assert_in_range(-low1, 0, 127);
-        assert_in_range(high0, 0, 127);
-        assert_in_range(high1, 0, 127);
+        for (d = 0; d < (int)Q35_SCHEME_WEIGHTS(schemes[s]); d++) {
+            assert_in_range(-low[d], 0, 127);
+            assert_in_range(high[d], 0, 127);
+        }
     }
     for (c = 0; c < 128; c++) { /* alt43 is separable */
         const struct q35_tables *t = q35_shipped_tables(Q35_SCHEME_ALT43);

@@ -35,7 +35,7 @@ static void random_tables(struct q35_tables *t)
         t->a0[i] = (int8_t)(test_rng_u64(&rng) & 255);
         t->a1[i] = (int8_t)(test_rng_u64(&rng) & 255);
         t->b[i] = (uint8_t)test_rng_u64(&rng);
-        t->a2[i] = 0;
+        t->a2[i] = (int8_t)(test_rng_u64(&rng) & 255);
     }
 }
 
@@ -50,13 +50,13 @@ static void kernels_agree(void **state)
     (void)state;
     rng.state = 11;
     for (n = 0; n < 3000; n++) {
-        int16_t x[2], cost[128], trans[128], next[128], trans2[128], next2[128];
+        int16_t x[3], cost[128], trans[128], next[128], trans2[128], next2[128];
         if (n % 500 == 0) {
             random_tables(&wild);
-            q35_search_init(s, Q35_SCHEME_TRELLIS,
-                            n % 1000 ? &wild : q35_shipped_tables(Q35_SCHEME_TRELLIS), NULL);
+            uint32_t scheme = n / 1000 % 2 ? Q35_SCHEME_TRIPLE : Q35_SCHEME_TRELLIS;
+            q35_search_init(s, scheme, n % 1000 ? &wild : q35_shipped_tables(scheme), NULL);
         }
-        for (i = 0; i < 2; i++)
+        for (i = 0; i < 3; i++)
             x[i] = n % 7 ? draw(28) : test_rng_u64(&rng) & 1 ? Q35_SEARCH_X_MAX : -Q35_SEARCH_X_MAX;
         for (i = 0; i < 128; i++)
             cost[i] = (int16_t)(test_rng_u64(&rng) % (n % 3 ? 2000 : 32768));
@@ -368,6 +368,51 @@ static void more_seams_never_hurt(void **state)
     assert_true(sum[2] <= sum[1] && sum[3] <= sum[2]);
 }
 
+/* Triples found column by column: their error in a plain sum is near what the tables are trained
+ * to, and a part of them is searched as if the rest were not there. */
+static void triples_are_searched(void **state)
+{
+    struct q35_search *s = new_search(), *part = new_search();
+    const struct q35_tables *t = q35_shipped_tables(Q35_SCHEME_TRIPLE);
+    double sum[2] = {0};
+    int n, r, d;
+    (void)state;
+    rng.state = 18;
+    q35_search_init(s, Q35_SCHEME_TRIPLE, t, NULL);
+    q35_search_init_part(part, Q35_SCHEME_TRIPLE, 2, t, NULL);
+    s->seams = part->seams = 1;
+    for (n = 0; n < 200; n++) {
+        int16_t x[16][4], pair[16][2];
+        uint8_t code[2][16];
+        for (r = 0; r < 16; r++)
+            for (d = 0; d < 4; d++) {
+                x[r][d] = draw(24);
+                if (d < 2)
+                    pair[r][d] = x[r][d];
+            }
+        q35_search_triple(s, x, code[0]);
+        q35_search_column(part, pair, code[1]);
+        for (r = 0; r < 16; r++) {
+            const int8_t *const a[3] = {t->a0, t->a1, t->a2};
+            int own = code[0][r], up = t->b[code[0][(r + 15) % 16]];
+            int own2 = code[1][r], up2 = t->b[code[1][(r + 15) % 16]];
+            const int b[3] = {up / 16, up % 16, up / 16 ^ up % 16};
+            const int b2[2] = {up2 / 16, up2 % 16};
+            for (d = 0; d < 3; d++) {
+                double e = x[r][d] / 16.0 - a[d][own] - 8 * b[d];
+                sum[0] += e * e / 3;
+                e = d < 2 ? x[r][d] / 16.0 - a[d][own2] - 8 * b2[d] : 0;
+                sum[1] += e * e / 2;
+            }
+        }
+    }
+    free(s);
+    free(part);
+    /* found: 22.6% and 10.4% of the weights' deviation */
+    assert_true(sqrt(sum[0] / 3200) < 0.230 * 24);
+    assert_true(sqrt(sum[1] / 3200) < 0.108 * 24);
+}
+
 static void names_of_kernels(void **state)
 {
     (void)state;
@@ -386,6 +431,7 @@ int main(void)
         cmocka_unit_test(rings_close),
         cmocka_unit_test(tail_biting_is_near_the_optimum),
         cmocka_unit_test(more_seams_never_hurt),
+        cmocka_unit_test(triples_are_searched),
         cmocka_unit_test(names_of_kernels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
