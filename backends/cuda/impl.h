@@ -35,8 +35,9 @@
 #define CUDA_STAGE_BYTES ((uint64_t)4 << 20)
 #define CUDA_CANCEL_LAYERS 4u  /* of a large batch, between looks at the cancel mark */
 #define CUDA_CANCEL_TOKENS 64u /* tokens of a large batch */
-#define CUDA_KV_TYPES 2u       /* enum q35_kv_type */
-#define CUDA_LOGITS 256u       /* rows of logits on the device at a time */
+#define CUDA_FEATURES (Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8 | Q35_FEATURE_TRIPLE)
+#define CUDA_KV_TYPES 2u                      /* enum q35_kv_type */
+#define CUDA_LOGITS 256u                      /* rows of logits on the device at a time */
 #define CUDA_PARTS_BYTES ((uint64_t)64 << 20) /* most memory for attention in parts */
 
 /* Head of every object a device owns, so that close and reset find them all. */

@@ -179,7 +179,7 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_matmul_set(struct q35_cu_matmul *a,
     uint32_t i, sums = 0;
     for (i = 0; i < a->n_mats; i++) {
         struct q35_cu_matrix *m = &a->mats[i];
-        m->tiles = a->cols_padded / q35_tile_cols(m->scheme);
+        m->tiles = q35_tiles_per_row(m->scheme, a->cols_padded);
         m->blocks = q35_pad_rows(m->rows) / Q35_TILE_ROWS;
         m->first_sum = sums;
         sums += m->blocks;
@@ -191,7 +191,7 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_decode_set(struct q35_cu_decode *a,
                                                    const struct q35_cu_limits *lim)
 {
     uint32_t most = lim->sm_count * 6u, grid;
-    a->tiles = a->cols_padded / q35_tile_cols(a->scheme);
+    a->tiles = q35_tiles_per_row(a->scheme, a->cols_padded);
     grid = q35_cu_up((uint64_t)a->tiles * a->blocks, 8);
     return q35_cu_launch_of(Q35_CU_decode, grid < most ? grid : most, 1, 1, 256,
                             q35_cu_table_room(lim));

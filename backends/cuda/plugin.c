@@ -126,7 +126,7 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
                                   .max_batch = CUDA_MAX_BATCH,
                                   .max_sequences = CUDA_MAX_SEQUENCES,
                                   .buffer_alignment = CUDA_ALIGNMENT,
-                                  .features = Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8};
+                                  .features = CUDA_FEATURES};
     const struct cu *cu;
     cu_device dev = 0;
     size_t total = 0, available = 0;

@@ -10,7 +10,7 @@ enum q35_status cuda_supports(struct q35_device *dev, const struct q35_layer *la
 {
     struct q35_tensor_desc tensors[Q35_ROLE_COUNT];
     struct q35_layer own;
-    enum q35_status st = soft_layer_read(layer, 0, &own, tensors, err);
+    enum q35_status st = soft_layer_read(layer, CUDA_FEATURES, &own, tensors, err);
     if (st || own.kind != Q35_LAYER_DECODER)
         return st;
     if (own.head_dim > Q35_CU_MAX_HEAD_DIM ||
@@ -29,7 +29,7 @@ static enum q35_status plan_layers(struct q35_device *dev, const struct q35_plan
     uint32_t i, role;
     for (i = 0; i < r->layer_count; i++) {
         const void *in = (const uint8_t *)r->layers + (uint64_t)i * r->layer_stride;
-        enum q35_status st = soft_layer_read(in, 0, &l, tensors, err);
+        enum q35_status st = soft_layer_read(in, CUDA_FEATURES, &l, tensors, err);
         if (!st)
             st = cuda_supports(dev, in, err);
         if (st)

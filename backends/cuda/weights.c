@@ -51,7 +51,7 @@ static enum q35_status read_layers(struct q35_weights *w, const struct q35_layer
     for (i = 0; i < w->layer_count; i++) {
         struct cuda_layer *l = &w->layers[i];
         const void *in = (const uint8_t *)layers + (uint64_t)i * stride;
-        enum q35_status st = soft_layer_read(in, 0, &l->desc, tensors, err);
+        enum q35_status st = soft_layer_read(in, CUDA_FEATURES, &l->desc, tensors, err);
         if (!st)
             st = cuda_supports(w->object.dev, in, err);
         if (st)

@@ -124,15 +124,15 @@ static int run_matmul(const struct q35_cu_matmul *a)
 
 static int run_decode(const struct q35_cu_decode *a)
 {
-    uint32_t rows = a->blocks * Q35_TILE_ROWS, cols = q35_tile_cols(a->scheme), r, k, n;
-    int8_t w[3 * Q35_TILE_CODES];
+    uint32_t rows = a->blocks * Q35_TILE_ROWS, cols = q35_tile_cols(a->scheme), r, k;
+    int8_t w[Q35_MAX_TILE_COLS];
     for (r = 0; r < rows; r++)
         for (k = 0; k < a->tiles; k++) {
             uint64_t tile = (uint64_t)(r / Q35_TILE_ROWS) * a->tiles + k;
             q35_decode_row(a->scheme, a->tables, a->codes + tile * Q35_TILE_BYTES,
                            r % Q35_TILE_ROWS, w);
-            n = a->cols_padded - k * cols < cols ? a->cols_padded - k * cols : cols;
-            memcpy(a->out + (uint64_t)r * a->cols_padded + k * cols, w, n);
+            memcpy(a->out + (uint64_t)r * a->cols_padded + k * cols, w,
+                   q35_tile_used(a->scheme, a->cols_padded, k));
         }
     return 0;
 }

@@ -77,12 +77,6 @@ FN void few_step(shared_at table, const uint32_t lo[4], const uint32_t hi[4], co
         few_pairs<NB>(e, f, HIGH_HALVES, x0, x1, accb);
 }
 
-/* Bytes `select`: 0x0040 of A, 0x0062 of B, of 4 single codes. */
-FN uint32_t pack4(const uint32_t e[4], uint32_t select)
-{
-    return __byte_perm(__byte_perm(e[0], e[1], select), __byte_perm(e[2], e[3], select), 0x5410u);
-}
-
 /* Codes 8S .. 8S+7 of a single scheme. */
 template <int NB, int KIND, int S>
 FN void few_single(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
@@ -99,14 +93,84 @@ FN void few_single(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
             strip_look4<2 * S + 1>(table, b ? lo2 : lo, g);
             strip_look4<2 * S + 1>(table, b ? hi2 : hi, h);
         }
-        w[0] = pack4(e, b ? 0x0062u : 0x0040u);
-        w[1] = pack4(f, b ? 0x0062u : 0x0040u);
-        w[2] = pack4(g, b ? 0x0062u : 0x0040u);
-        w[3] = pack4(h, b ? 0x0062u : 0x0040u);
+        w[0] = pack4(e, b ? 2u : 0u);
+        w[1] = pack4(f, b ? 2u : 0u);
+        w[2] = pack4(g, b ? 2u : 0u);
+        w[3] = pack4(h, b ? 2u : 0u);
 #pragma unroll
         for (i = 0; i < NB; i++)
             mma(b ? accb[i] : acc[i], w, S ? x[i].a.z : x[i].a.x, S ? x[i].a.w : x[i].a.y);
     }
+}
+
+/* Codes 8S .. 8S+7 of a triple scheme: three times as a single one. x: of this lane's strip of the
+ * tile's first column and its first token; n: segments of the tile that count; zero: where no token
+ * is. */
+template <int NB, int KIND, int S>
+FN void few_triple(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
+                   const uint32_t lo2[4], const uint32_t hi2[4], const int8_t *const x[NB],
+                   uint32_t n, int32_t acc[NB][4], int32_t accb[NB][4])
+{
+    uint32_t e[4][4], b[4], w[4], k, s;
+    int i;
+    strip_look4<2 * S>(table, lo, e[0]);
+    strip_look4<2 * S>(table, hi, e[1]);
+    strip_look4<2 * S + 1>(table, lo, e[2]);
+    strip_look4<2 * S + 1>(table, hi, e[3]);
+#pragma unroll
+    for (k = 0; k < 4; k++)
+        b[k] = pack4(e[k], 3u);
+    if (KIND == 2) {
+        uint32_t f[4][4];
+        strip_look4<2 * S>(table, lo2, f[0]);
+        strip_look4<2 * S>(table, hi2, f[1]);
+        strip_look4<2 * S + 1>(table, lo2, f[2]);
+        strip_look4<2 * S + 1>(table, hi2, f[3]);
+#pragma unroll
+        for (k = 0; k < 4; k++)
+            b[k] = pack4(f[k], 3u);
+    }
+#pragma unroll
+    for (s = 0; s < 3u; s++) {
+        uint2 y[NB];
+#pragma unroll
+        for (i = 0; i < NB; i++) {
+            y[i].x = y[i].y = 0;
+            if (x[i] && s < n)
+                y[i] = *(const uint2 *)(x[i] + 64u * s + 8u * S);
+        }
+#pragma unroll
+        for (k = 0; k < 4; k++)
+            w[k] = pack4(e[k], s);
+#pragma unroll
+        for (i = 0; i < NB; i++)
+            mma(acc[i], w, y[i].x, y[i].y);
+        if (!KIND)
+            continue;
+#pragma unroll
+        for (k = 0; k < 4; k++)
+            w[k] = triple_b(b[k], s);
+#pragma unroll
+        for (i = 0; i < NB; i++)
+            mma(accb[i], w, y[i].x, y[i].y);
+    }
+}
+
+/* Tile `tile` of a triple scheme for the tokens token, token + 8 ... */
+template <int NB, int KIND>
+FN void few_tile3(shared_at table, const tile_words *w, const struct q35_cu_matmul *a,
+                  uint32_t token, uint32_t tile, int32_t acc[NB][4], int32_t accb[NB][4])
+{
+    uint32_t lo[4], hi[4], lo2[4], hi2[4], n = (a->cols_padded - tile * 192u) / 64u, i;
+    const int8_t *x[NB];
+#pragma unroll
+    for (i = 0; i < NB; i++)
+        x[i] = token + 8u * i < a->n_tokens ? a->q + (uint64_t)(token + 8u * i) * a->cols_padded +
+                                                  tile * 192u + 16u * (lane_id() & 3u)
+                                            : NULL;
+    tile_all_strips(w, KIND, lo, hi, lo2, hi2);
+    few_triple<NB, KIND, 0>(table, lo, hi, lo2, hi2, x, n, acc, accb);
+    few_triple<NB, KIND, 1>(table, lo, hi, lo2, hi2, x, n, acc, accb);
 }
 
 template <int NB, int KIND, bool PAIR>
@@ -147,7 +211,7 @@ FN void few_flush(int32_t *sums, uint32_t n_tokens, int32_t acc[NB][4], int32_t 
 }
 
 /* One warp's run of tiles first .. end-1 of matrix m; base: the row block of sums[0]. */
-template <int NB, int KIND, bool PAIR>
+template <int NB, int KIND, int WEIGHTS>
 FN void few_run(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, shared_at table,
                 const tile_words *ahead, uint32_t first, uint32_t end, uint32_t base, int32_t *sums)
 {
@@ -161,11 +225,14 @@ FN void few_run(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, sh
     for (i = first; i < end; i++) {
         tile_words w = next;
 #pragma unroll
-        for (n = 0; n < NB; n++)
-            x[n] = few_x_load(a->q, token + 8u * n, a->n_tokens, a->cols_padded, k, PAIR);
+        for (n = 0; n < NB && WEIGHTS < 3; n++)
+            x[n] = few_x_load(a->q, token + 8u * n, a->n_tokens, a->cols_padded, k, WEIGHTS == 2);
         if (i + 1u < end)
             tile_load(&next, m->codes + (uint64_t)(i + 1u) * Q35_TILE_BYTES);
-        few_tile<NB, KIND, PAIR>(table, &w, x, acc, accb);
+        if (WEIGHTS == 3)
+            few_tile3<NB, KIND>(table, &w, a, token, k, acc, accb);
+        else
+            few_tile<NB, KIND, WEIGHTS == 2>(table, &w, x, acc, accb);
         k = k + 1u == m->tiles ? 0u : k + 1u;
         if (k == 0u || i + 1u == end) {
             few_flush<NB, KIND>(sums + (block - base) * (128u * NB), a->n_tokens, acc, accb);
@@ -234,26 +301,17 @@ FN void few_finish(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m,
     }
 }
 
-template <int NB>
+template <int NB, int WEIGHTS>
 FN void few_kind(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, shared_at table,
                  const tile_words *w, uint32_t first, uint32_t end, uint32_t base, int32_t *sums)
 {
     uint32_t kind = kind_of(m->scheme);
-    if (Q35_SCHEME_WEIGHTS(m->scheme) == 2u) {
-        if (kind == 0)
-            few_run<NB, 0, true>(a, m, table, w, first, end, base, sums);
-        else if (kind == 1)
-            few_run<NB, 1, true>(a, m, table, w, first, end, base, sums);
-        else
-            few_run<NB, 2, true>(a, m, table, w, first, end, base, sums);
-    } else {
-        if (kind == 0)
-            few_run<NB, 0, false>(a, m, table, w, first, end, base, sums);
-        else if (kind == 1)
-            few_run<NB, 1, false>(a, m, table, w, first, end, base, sums);
-        else
-            few_run<NB, 2, false>(a, m, table, w, first, end, base, sums);
-    }
+    if (kind == 0)
+        few_run<NB, 0, WEIGHTS>(a, m, table, w, first, end, base, sums);
+    else if (kind == 1)
+        few_run<NB, 1, WEIGHTS>(a, m, table, w, first, end, base, sums);
+    else
+        few_run<NB, 2, WEIGHTS>(a, m, table, w, first, end, base, sums);
 }
 
 /* Dynamic shared memory: the table, sums[FEW_BLOCKS][16][8 NB], last[FEW_BLOCKS]. */
@@ -264,6 +322,7 @@ template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
     uint32_t *last = (uint32_t *)sums + Q35_CU_FEW_BLOCKS * 128u * NB;
     uint32_t i = 0, warp = threadIdx.x >> 5, total, from, end, run, base, blocks, first, stop;
     const struct q35_cu_matrix *m;
+    shared_at look;
     tile_words w;
 
     launch_next();
@@ -283,12 +342,18 @@ template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
     w.b.x = w.b.y = w.c = 0;
     if (first < stop)
         tile_load(&w, m->codes + (uint64_t)first * Q35_TILE_BYTES);
-    table_fill(table, m->tables, m->scheme, 0);
+    table_fill(table, m->tables, m->scheme, false);
     for (i = threadIdx.x; i < blocks * (128u * NB); i += blockDim.x)
         sums[i] = 0;
     launch_wait();
     __syncthreads();
-    few_kind<NB>(a, m, shared_address(table) + 4u * lane_id(), &w, first, stop, base, sums);
+    look = shared_address(table) + 4u * lane_id();
+    if (Q35_SCHEME_WEIGHTS(m->scheme) == 3u)
+        few_kind<NB, 3>(a, m, look, &w, first, stop, base, sums);
+    else if (Q35_SCHEME_WEIGHTS(m->scheme) == 2u)
+        few_kind<NB, 2>(a, m, look, &w, first, stop, base, sums);
+    else
+        few_kind<NB, 1>(a, m, look, &w, first, stop, base, sums);
     __syncthreads();
     few_finish<NB>(a, m, base, blocks, sums, last);
 }

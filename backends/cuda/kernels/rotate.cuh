@@ -260,7 +260,8 @@ template <bool S> FN void embed_chunk(const struct q35_cu_embed *a, float *v, ui
     uint32_t from = blockIdx.y * a->chunk, i, tile_cols = q35_tile_cols(a->scheme);
     uint32_t len = a->cols_padded - from < a->chunk ? a->cols_padded - from : a->chunk;
     uint32_t row = (uint32_t)a->tokens[blockIdx.x].id;
-    const uint8_t *codes = a->codes + (uint64_t)(row / 16u) * (a->cols_padded / tile_cols) * 896u;
+    const uint8_t *codes =
+        a->codes + (uint64_t)(row / 16u) * q35_tiles_per_row(a->scheme, a->cols_padded) * 896u;
     float *out = a->out + (uint64_t)blockIdx.x * a->cols, scale = a->scales[row];
 
     if (a->rot_block)

@@ -13,7 +13,7 @@
  * lane
  *
  * A table for the lanes: entry c of lane l is a word at 128c + 4l, so that lane l only touches bank
- * l. Its bytes are A0[c], A1[c], 8 B0[c], 8 B1[c]. */
+ * l. Its bytes are A0[c], A1[c], 8 B0[c], 8 B1[c]; of triple schemes A0[c], A1[c], A2[c], B[c]. */
 
 /* Where halfword h (0 .. 6) of the strip of `lane`, lo (0) or hi (1), lies in a tile, in halfwords.
  */
@@ -44,9 +44,9 @@ FN uint32_t tile_code_before(uint32_t scheme, const uint8_t *tile, uint32_t r, u
     return tile_code(tile, (r + 16u - back) & 15u, col);
 }
 
-/* Weight `second` (0: column j, 1: column j + 64) of code (r, j). */
+/* Weight `which` (0 .. 2) of code (r, j): column j + 64 * which. */
 FN int32_t tile_weight(uint32_t scheme, const struct q35_tables *t, const uint8_t *tile, uint32_t r,
-                       uint32_t j, uint32_t second)
+                       uint32_t j, uint32_t which)
 {
     uint32_t c = tile_code(tile, r, j), h, b = 0;
     if (Q35_SCHEME_HAS_B(scheme)) {
@@ -55,8 +55,10 @@ FN int32_t tile_weight(uint32_t scheme, const struct q35_tables *t, const uint8_
             h ^= tile_code_before(scheme, tile, r, j, 2);
         b = t->b[h];
     }
-    return second ? (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b & 15u))
-                  : (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b >> 4));
+    if (which == 2u)
+        return (int8_t)(t->a2[c] + Q35_B_STEP * (int)q35_b_third(b));
+    return which ? (int8_t)(t->a1[c] + Q35_B_STEP * (int)(b & 15u))
+                 : (int8_t)(t->a0[c] + Q35_B_STEP * (int)(b >> 4));
 }
 
 /* The first multiple of 16 KiB in shared memory from p on: an entry's address is then an or. The
@@ -72,17 +74,22 @@ FN uint8_t *table_end(uint8_t *p)
     return p + (shared_slack() + 1u) * Q35_CU_TABLE_BYTES;
 }
 
-/* Fills the lanes' table; flip is xored to every entry. The caller synchronises. */
-FN void table_fill(uint8_t *table, const struct q35_tables *t, uint32_t scheme, uint32_t flip)
+FN uint32_t table_word(const struct q35_tables *t, uint32_t scheme, uint32_t c)
 {
-    uint32_t i;
+    uint32_t b = Q35_SCHEME_HAS_B(scheme) ? t->b[c] : 0u, w = (uint32_t)(uint8_t)t->a0[c];
+    if (Q35_SCHEME_WEIGHTS(scheme) >= 2u)
+        w |= (uint32_t)(uint8_t)t->a1[c] << 8;
+    if (Q35_SCHEME_WEIGHTS(scheme) == 3u)
+        return w | (uint32_t)(uint8_t)t->a2[c] << 16 | b << 24;
+    return w | (b >> 4) << 19 | (b & 15u) << 27;
+}
+
+/* Fills the lanes' table, with 128 added to each A if flip. The caller synchronises. */
+FN void table_fill(uint8_t *table, const struct q35_tables *t, uint32_t scheme, bool flip)
+{
+    uint32_t i, bits = Q35_SCHEME_WEIGHTS(scheme) == 3u ? 0x00808080u : 0x00008080u;
     for (i = threadIdx.x; i < 128u * 8u; i += blockDim.x) {
-        uint32_t c = i >> 3, b = Q35_SCHEME_HAS_B(scheme) ? t->b[c] : 0u, w;
-        w = (uint32_t)(uint8_t)t->a0[c];
-        if (Q35_SCHEME_WEIGHTS(scheme) == 2u)
-            w |= (uint32_t)(uint8_t)t->a1[c] << 8;
-        w |= (b >> 4) << 19 | (b & 15u) << 27;
-        w ^= flip;
+        uint32_t w = table_word(t, scheme, i >> 3) ^ (flip ? bits : 0u);
         *(uint4 *)(table + 16u * i) = make_uint4(w, w, w, w);
     }
 }
@@ -193,6 +200,21 @@ FN void tile_all_strips(const tile_words *w, uint32_t kind, uint32_t lo[4], uint
     }
     if (kind == 2u)
         strips_ring(lo2, hi2);
+}
+
+/* Byte `which` of 4 words: A0, A1, A2 or B of 4 codes of triple schemes; 0: A0, 2: 8 B0 of others.
+ */
+FN uint32_t pack4(const uint32_t e[4], uint32_t which)
+{
+    uint32_t select = 0x0040u + 0x0011u * which;
+    return __byte_perm(__byte_perm(e[0], e[1], select), __byte_perm(e[2], e[3], select), 0x5410u);
+}
+
+/* B of 4 codes -> what it adds to weight `which` of each. */
+FN uint32_t triple_b(uint32_t b, uint32_t which)
+{
+    uint32_t first = (b >> 1) & 0x78787878u, second = (b & 0x0f0f0f0fu) << 3;
+    return which == 0u ? first : which == 1u ? second : first ^ second;
 }
 
 #endif

@@ -34,7 +34,7 @@ void check_matrix_fini(struct check_matrix *m);
 void check_unorder(int8_t *q, uint64_t n, bool pair);
 void check_order(int8_t *q, uint64_t n, bool pair);
 
-#define CHECK_SCHEMES 7
+#define CHECK_SCHEMES 10
 extern const uint32_t check_schemes[CHECK_SCHEMES];
 
 void test_matmul(void);

@@ -12,10 +12,11 @@ const struct q35_cu_limits check_one_limits = {.sm_count = 1, .cc = 90, .shared_
 const struct q35_cu_limits check_small_limits = {
     .sm_count = 2, .cc = 75, .shared_per_block = 65536};
 
-/* The last three are not made by the converter but the format allows them. */
+/* Some are not made by the converter but the format allows them. */
 const uint32_t check_schemes[CHECK_SCHEMES] = {
-    Q35_SCHEME_ALT43, Q35_SCHEME_TRELLIS,     Q35_SCHEME_TRELLIS2,    Q35_SCHEME_SINGLE,
-    Q35_SCHEME_VQ2,   Q35_SCHEME(9, 1, 1, 0), Q35_SCHEME(9, 1, 1, 1),
+    Q35_SCHEME_ALT43,       Q35_SCHEME_TRELLIS,     Q35_SCHEME_TRELLIS2,    Q35_SCHEME_SINGLE,
+    Q35_SCHEME_VQ2,         Q35_SCHEME(9, 1, 1, 0), Q35_SCHEME(9, 1, 1, 1), Q35_SCHEME_TRIPLE,
+    Q35_SCHEME(9, 3, 0, 0), Q35_SCHEME(9, 3, 1, 1),
 };
 
 void check_launch(struct q35_cu_launch l, const void *args, const struct q35_cu_limits *lim)

@@ -188,6 +188,15 @@ void test_matmul(void)
     /* More tiles than warps, rows beyond a block of threads. */
     product(&(struct product){2, 1, 1500, {530}, {Q35_SCHEME_TRELLIS}, true, true, .library = true},
             &check_small_limits);
+    /* Last tiles of which one or two segments of three count, alone and behind others. */
+    for (i = 0; i < 12; i++) {
+        static const uint32_t tokens[] = {2, 9, 40}, cols[] = {100, 256, 500, 640};
+        product(
+            &(struct product){tokens[i % 3], 1, cols[i / 3], {50}, {Q35_SCHEME_TRIPLE}, true, true},
+            i % 2 ? &check_one_limits : &check_small_limits);
+        product(&(struct product){3, 1, cols[i / 3], {20}, {Q35_SCHEME_TRIPLE}, .library = true},
+                &check_limits);
+    }
     /* Several matrices; spans that begin and end inside row blocks. */
     product(&(struct product){2,
                               3,
