@@ -31,7 +31,7 @@
 #include "q35/backend.h"
 
 #define Q35_CU_FEW 16u            /* most tokens of matmul_few16 */
-#define Q35_CU_FEW_WARPS 16u      /* of one block of threads of few8; few16: 12 */
+#define Q35_CU_FEW_WARPS 16u      /* at most, of one block of threads of *_few* */
 #define Q35_CU_FEW_BLOCKS 32u     /* most row blocks in the span of one block of threads */
 #define Q35_CU_MANY_ROWS 128u     /* rows of one block of threads of matmul_many */
 #define Q35_CU_TABLE_BYTES 16384u /* aligned to as much; of compute capability 8.0 and later */
@@ -45,6 +45,8 @@
     X(quantize, q35_cu_rotate)                                                                     \
     X(matmul_few8, q35_cu_matmul)                                                                  \
     X(matmul_few16, q35_cu_matmul)                                                                 \
+    X(triple_few8, q35_cu_matmul)                                                                  \
+    X(triple_few16, q35_cu_matmul)                                                                 \
     X(matmul_many64, q35_cu_matmul)                                                                \
     X(matmul_many128, q35_cu_matmul)                                                               \
     X(matmul_many256, q35_cu_matmul)                                                               \

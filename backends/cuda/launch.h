@@ -139,9 +139,11 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_few_set(struct q35_cu_matmul *a,
         m->first_cta = ctas;
         ctas += q35_cu_up((uint64_t)m->tiles * m->blocks, m->span);
     }
+    if (Q35_SCHEME_WEIGHTS(a->mats[0].scheme) == 3u)
+        return q35_cu_launch_of(most == 8u ? Q35_CU_triple_few8 : Q35_CU_triple_few16, ctas, 1, 1,
+                                most == 8u ? 384u : 256u, q35_cu_few_shared(most, lim));
     return q35_cu_launch_of(most == 8u ? Q35_CU_matmul_few8 : Q35_CU_matmul_few16, ctas, 1, 1,
-                            most == 8u ? Q35_CU_FEW_WARPS * 32u : 384u,
-                            q35_cu_few_shared(most, lim));
+                            most == 8u ? 512u : 384u, q35_cu_few_shared(most, lim));
 }
 
 /* Shared memory of matmul_many: tables, two stages of decoded rows, two of activations. */
@@ -298,8 +300,10 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
     case Q35_CU_embed:
         return lim->shared_per_block - 9216u;
     case Q35_CU_matmul_few8:
+    case Q35_CU_triple_few8:
         return q35_cu_few_shared(8, lim);
     case Q35_CU_matmul_few16:
+    case Q35_CU_triple_few16:
         return q35_cu_few_shared(16, lim);
     case Q35_CU_matmul_many64:
         need = q35_cu_many_shared(64, lim);

@@ -118,6 +118,8 @@ static int run_matmul(const struct q35_cu_matmul *a)
 }
 #define run_matmul_few8 run_matmul
 #define run_matmul_few16 run_matmul
+#define run_triple_few8 run_matmul
+#define run_triple_few16 run_matmul
 #define run_matmul_many64 run_matmul
 #define run_matmul_many128 run_matmul
 #define run_matmul_many256 run_matmul

@@ -15,6 +15,8 @@
 #include "attn.cuh" /* over either of the two */
 
 #include "attn_merge.cuh"
+#include "triple_few.cuh" /* before the products that use it */
+
 #include "matmul_few.cuh"
 #include "matmul_many.cuh"
 

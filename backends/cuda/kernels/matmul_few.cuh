@@ -103,76 +103,6 @@ FN void few_single(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
     }
 }
 
-/* Codes 8S .. 8S+7 of a triple scheme: three times as a single one. x: of this lane's strip of the
- * tile's first column and its first token; n: segments of the tile that count; zero: where no token
- * is. */
-template <int NB, int KIND, int S>
-FN void few_triple(shared_at table, const uint32_t lo[4], const uint32_t hi[4],
-                   const uint32_t lo2[4], const uint32_t hi2[4], const int8_t *const x[NB],
-                   uint32_t n, int32_t acc[NB][4], int32_t accb[NB][4])
-{
-    uint32_t e[4][4], b[4], w[4], k, s;
-    int i;
-    strip_look4<2 * S>(table, lo, e[0]);
-    strip_look4<2 * S>(table, hi, e[1]);
-    strip_look4<2 * S + 1>(table, lo, e[2]);
-    strip_look4<2 * S + 1>(table, hi, e[3]);
-#pragma unroll
-    for (k = 0; k < 4; k++)
-        b[k] = pack4(e[k], 3u);
-    if (KIND == 2) {
-        uint32_t f[4][4];
-        strip_look4<2 * S>(table, lo2, f[0]);
-        strip_look4<2 * S>(table, hi2, f[1]);
-        strip_look4<2 * S + 1>(table, lo2, f[2]);
-        strip_look4<2 * S + 1>(table, hi2, f[3]);
-#pragma unroll
-        for (k = 0; k < 4; k++)
-            b[k] = pack4(f[k], 3u);
-    }
-#pragma unroll
-    for (s = 0; s < 3u; s++) {
-        uint2 y[NB];
-#pragma unroll
-        for (i = 0; i < NB; i++) {
-            y[i].x = y[i].y = 0;
-            if (x[i] && s < n)
-                y[i] = *(const uint2 *)(x[i] + 64u * s + 8u * S);
-        }
-#pragma unroll
-        for (k = 0; k < 4; k++)
-            w[k] = pack4(e[k], s);
-#pragma unroll
-        for (i = 0; i < NB; i++)
-            mma(acc[i], w, y[i].x, y[i].y);
-        if (!KIND)
-            continue;
-#pragma unroll
-        for (k = 0; k < 4; k++)
-            w[k] = triple_b(b[k], s);
-#pragma unroll
-        for (i = 0; i < NB; i++)
-            mma(accb[i], w, y[i].x, y[i].y);
-    }
-}
-
-/* Tile `tile` of a triple scheme for the tokens token, token + 8 ... */
-template <int NB, int KIND>
-FN void few_tile3(shared_at table, const tile_words *w, const struct q35_cu_matmul *a,
-                  uint32_t token, uint32_t tile, int32_t acc[NB][4], int32_t accb[NB][4])
-{
-    uint32_t lo[4], hi[4], lo2[4], hi2[4], n = (a->cols_padded - tile * 192u) / 64u, i;
-    const int8_t *x[NB];
-#pragma unroll
-    for (i = 0; i < NB; i++)
-        x[i] = token + 8u * i < a->n_tokens ? a->q + (uint64_t)(token + 8u * i) * a->cols_padded +
-                                                  tile * 192u + 16u * (lane_id() & 3u)
-                                            : NULL;
-    tile_all_strips(w, KIND, lo, hi, lo2, hi2);
-    few_triple<NB, KIND, 0>(table, lo, hi, lo2, hi2, x, n, acc, accb);
-    few_triple<NB, KIND, 1>(table, lo, hi, lo2, hi2, x, n, acc, accb);
-}
-
 template <int NB, int KIND, bool PAIR>
 FN void few_tile(shared_at table, const tile_words *w, const few_x x[NB], int32_t acc[NB][4],
                  int32_t accb[NB][4])
@@ -315,7 +245,7 @@ FN void few_kind(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, s
 }
 
 /* Dynamic shared memory: the table, sums[FEW_BLOCKS][16][8 NB], last[FEW_BLOCKS]. */
-template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
+template <int NB, bool TRIPLE> FN void matmul_few(const struct q35_cu_matmul *a)
 {
     uint8_t *table = table_place(dynamic_shared());
     int32_t *sums = (int32_t *)table_end(dynamic_shared());
@@ -348,7 +278,7 @@ template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
     launch_wait();
     __syncthreads();
     look = shared_address(table) + 4u * lane_id();
-    if (Q35_SCHEME_WEIGHTS(m->scheme) == 3u)
+    if (TRIPLE)
         few_kind<NB, 3>(a, m, look, &w, first, stop, base, sums);
     else if (Q35_SCHEME_WEIGHTS(m->scheme) == 2u)
         few_kind<NB, 2>(a, m, look, &w, first, stop, base, sums);
@@ -360,10 +290,21 @@ template <int NB> FN void matmul_few(const struct q35_cu_matmul *a)
 
 KERNEL2(512, 2, matmul_few8, q35_cu_matmul)
 {
-    matmul_few<1>(&a);
+    matmul_few<1, false>(&a);
 }
 
 KERNEL2(384, 2, matmul_few16, q35_cu_matmul)
 {
-    matmul_few<2>(&a);
+    matmul_few<2, false>(&a);
+}
+
+/* Triple schemes apart, since they need more registers. */
+KERNEL2(384, 2, triple_few8, q35_cu_matmul)
+{
+    matmul_few<1, true>(&a);
+}
+
+KERNEL2(256, 2, triple_few16, q35_cu_matmul)
+{
+    matmul_few<2, true>(&a);
 }

@@ -24,8 +24,8 @@
  * Faults strike once; 0 calls one off. q35_fake_get tells what is left, and also counts
  * `graph_launches`, `peer_copies` and `gemms`.
  *
- * Time passes by what runs, whatever the clock says: a kernel matmul_* takes `matmul_us`
- * microseconds [1000], a product by cuBLASLt `gemm_us` [500], all else none. */
+ * Time passes by what runs, whatever the clock says: a kernel matmul_* or triple_* takes
+ * `matmul_us` microseconds [1000], a product by cuBLASLt `gemm_us` [500], all else none. */
 
 #include <pthread.h>
 #include <stdbool.h>
