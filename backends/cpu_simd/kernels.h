@@ -8,6 +8,8 @@
  * bit what q35/arith.h and q35/format.h give. All are single-threaded, pure and allocate nothing;
  * ops.c cuts operations into pieces for the threads. Threads: any. */
 
+#include <string.h>
+
 #include "q35/arith.h"
 #include "q35/backend.h"
 
@@ -35,6 +37,19 @@ struct dots_args {
     int32_t *acc;          /* out: [n_tokens][blocks * 16] */
     void *scratch;         /* SCRATCH_BYTES */
 };
+
+/* What the decoding of a matrix looks back at: 0 nothing, 1 the code above, 2 a ring of codes. The
+ * tables rule, not the scheme's number. */
+static inline int dots_kind(const struct dots_args *a)
+{
+    uint64_t word, any = 0;
+    uint32_t i;
+    for (i = 0; i < 128; i += 8) {
+        memcpy(&word, a->tables->b + i, 8);
+        any |= word;
+    }
+    return !any ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
+}
 
 /* Attention of `group` query heads that share a KV head, over one page (64 positions). */
 struct attn_args {

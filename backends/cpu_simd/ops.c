@@ -11,7 +11,7 @@
 
 #define ACC_BYTES (DOTS_MANY * DOTS_STREAMS * 16u * sizeof(int32_t))
 #define HASH_PIECE (256u << 10)
-#define PIECE_FLOATS 16384u /* elementwise work worth handing to another thread */
+#define PIECE_FLOATS 8192u /* elementwise work worth handing to another thread */
 
 static void *aligned(uint64_t bytes)
 {

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MAX_ENTRIES 64u
 
@@ -26,18 +25,11 @@ struct cpu_profile {
     uint32_t count;
 };
 
-static uint64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void note(struct cpu *c, uint64_t start, const char *name, uint32_t tokens, uint64_t rows,
                  uint64_t cols, uint64_t bytes)
 {
     struct cpu_profile *p = c->profile;
-    uint64_t ns = now_ns() - start;
+    uint64_t ns = pool_now_ns() - start;
     struct entry *e = p->entries, *end = e + p->count;
     while (e < end && (strcmp(e->name, name) != 0 || e->tokens != tokens || e->rows != rows ||
                        e->cols != cols))
@@ -55,7 +47,7 @@ static void note(struct cpu *c, uint64_t start, const char *name, uint32_t token
 
 static enum q35_status matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
 {
-    uint64_t start = now_ns(), rows = 0, bytes = 0;
+    uint64_t start = pool_now_ns(), rows = 0, bytes = 0;
     enum q35_status st = cpu_matmul(user, a, err);
     uint32_t i;
     for (i = 0; i < a->n_mats; i++) {
@@ -68,7 +60,7 @@ static enum q35_status matmul(void *user, const struct q35_matmul_args *a, struc
 
 static enum q35_status attention(void *user, const struct q35_attn_args *a, struct q35_error *err)
 {
-    uint64_t start = now_ns(), bytes = 0;
+    uint64_t start = pool_now_ns(), bytes = 0;
     enum q35_status st = cpu_attention(user, a, err);
     uint32_t i;
     for (i = 0; i < a->n_tokens; i++) {
@@ -83,7 +75,7 @@ static enum q35_status attention(void *user, const struct q35_attn_args *a, stru
 static enum q35_status rms_norm(void *user, uint32_t n_tokens, uint32_t d, const float *x,
                                 const float *w, float eps, float *y, struct q35_error *err)
 {
-    uint64_t start = now_ns();
+    uint64_t start = pool_now_ns();
     enum q35_status st = cpu_ops.rms_norm(user, n_tokens, d, x, w, eps, y, err);
     note(user, start, "rms_norm", n_tokens, 0, d, 0);
     return st;
@@ -93,7 +85,7 @@ static enum q35_status quantize(void *user, uint32_t n_tokens, uint32_t cols, ui
                                 uint32_t rot_block, uint64_t rot_seed, const float *x,
                                 uint64_t x_stride, int8_t *q, float *scales, struct q35_error *err)
 {
-    uint64_t start = now_ns();
+    uint64_t start = pool_now_ns();
     enum q35_status st = cpu_ops.quantize(user, n_tokens, cols, cols_padded, rot_block, rot_seed, x,
                                           x_stride, q, scales, err);
     note(user, start, "rotate and quantize", n_tokens, 0, cols, 0);
@@ -104,7 +96,7 @@ static enum q35_status rope(void *user, uint32_t n_tokens, uint32_t n_heads, uin
                             uint32_t rope_dim, uint32_t rope_style, const float *cos_sin, float *x,
                             struct q35_error *err)
 {
-    uint64_t start = now_ns();
+    uint64_t start = pool_now_ns();
     enum q35_status st =
         cpu_ops.rope(user, n_tokens, n_heads, head_dim, rope_dim, rope_style, cos_sin, x, err);
     note(user, start, "rope", n_tokens, 0, (uint64_t)n_heads * head_dim, 0);
@@ -114,7 +106,7 @@ static enum q35_status rope(void *user, uint32_t n_tokens, uint32_t n_heads, uin
 static enum q35_status swiglu(void *user, uint64_t n, const float *gate, const float *up,
                               float *out, struct q35_error *err)
 {
-    uint64_t start = now_ns();
+    uint64_t start = pool_now_ns();
     enum q35_status st = cpu_ops.swiglu(user, n, gate, up, out, err);
     note(user, start, "swiglu", 0, 0, n, 0);
     return st;
@@ -122,7 +114,7 @@ static enum q35_status swiglu(void *user, uint64_t n, const float *gate, const f
 
 static enum q35_status add(void *user, uint64_t n, float *x, const float *y, struct q35_error *err)
 {
-    uint64_t start = now_ns();
+    uint64_t start = pool_now_ns();
     enum q35_status st = cpu_ops.add(user, n, x, y, err);
     note(user, start, "add", 0, 0, n, 0);
     return st;
@@ -131,7 +123,7 @@ static enum q35_status add(void *user, uint64_t n, float *x, const float *y, str
 static enum q35_status embed(void *user, const struct q35_matrix *m, uint32_t row, float *out,
                              struct q35_error *err)
 {
-    uint64_t start = now_ns();
+    uint64_t start = pool_now_ns();
     enum q35_status st = cpu_ops.embed(user, m, row, out, err);
     note(user, start, "embed", 0, 0, m->cols, 0);
     return st;

@@ -81,7 +81,7 @@ static void cpu_relax(void)
 #endif
 }
 
-static uint64_t now_ns(void)
+uint64_t pool_now_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -109,8 +109,8 @@ static int wait_awake(_Atomic uint32_t *word, uint32_t seen, uint64_t *start)
         cpu_relax();
     }
     if (*start == 0)
-        *start = now_ns();
-    return now_ns() - *start > SPIN_NS ? 0 : -1;
+        *start = pool_now_ns();
+    return pool_now_ns() - *start > SPIN_NS ? 0 : -1;
 }
 
 /* What is read before a range is cut, and holds if that succeeds. */

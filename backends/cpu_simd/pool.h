@@ -27,4 +27,7 @@ uint32_t pool_threads(const struct pool *p);
 /* Runs fn(ctx, i, worker) for i in 0 .. pieces - 1 and returns when all are done. */
 void pool_run(struct pool *p, pool_fn fn, void *ctx, uint32_t pieces);
 
+/* The monotonic clock. */
+uint64_t pool_now_ns(void);
+
 #endif

@@ -28,7 +28,7 @@ compile -O3 $cpu/arm/float_neon.c $cpu/arm/attn_neon.c $cpu/arm/dots_neon.c
 compile "-O3 -march=armv8.2-a+dotprod" $cpu/arm/dots_dotprod.c
 mains="tests_kernels_main.c.o tests_kernels_test_ops.c.o"
 cd "$out"
-rest=$(ls ./*.o | grep -v -e main.c.o -e test_ops.c.o -e tests_kernels_kit -e _dots.c.o \
+rest=$(ls ./*.o | grep -v -e main.c.o -e tests_kernels_test -e tests_kernels_kit -e _dots.c.o \
     -e _floats.c.o -e _attention.c.o -e _bench.c.o; ls ./backends_cpu_simd_ops_attention.c.o)
 $cc -static -pthread -o kernels tests_kernels_main.c.o tests_kernels_kit.c.o \
     tests_kernels_dots.c.o tests_kernels_floats.c.o tests_kernels_attention.c.o \

@@ -181,16 +181,6 @@ INLINE void dots(const struct dots_args *a, const int weights, const int has_b, 
         }
 }
 
-/* Whether a table has any term at all; the tables rule, not the scheme's number. */
-static int uses(const uint8_t table[128])
-{
-    uint8_t any = 0;
-    int i;
-    for (i = 0; i < 128; i++)
-        any |= table[i];
-    return any != 0;
-}
-
 #define KINDS(weights)                                                                             \
     (kind == 0   ? dots(a, weights, 0, 0)                                                          \
      : kind == 1 ? dots(a, weights, 1, 0)                                                          \
@@ -198,7 +188,7 @@ static int uses(const uint8_t table[128])
 
 static void GLUE(dots_, SUFFIX)(const struct dots_args *a)
 {
-    int kind = !uses(a->tables->b) ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
+    int kind = dots_kind(a);
     if (Q35_SCHEME_WEIGHTS(a->scheme) == 1u)
         KINDS(1);
     else if (Q35_SCHEME_WEIGHTS(a->scheme) == 2u)

@@ -130,8 +130,9 @@ static void pack_few_avx512vbmi(const int8_t *q, uint64_t q_stride, uint32_t n, 
 #define FEW_DOTS(a, b, c, d)                                                                       \
     FEW_DOT(0, a)                                                                                  \
     FEW_DOT(0, b)                                                                                  \
-    FEW_DOT(0, c) FEW_DOT(0, d) FEW_DOT(1, a) FEW_DOT(1, b) FEW_DOT(1, c) FEW_DOT(1, d)            \
-        FEW_DOT(2, a) FEW_DOT(2, b) FEW_DOT(2, c) FEW_DOT(2, d)
+    FEW_DOT(0, c)                                                                                  \
+    FEW_DOT(0, d) FEW_DOT(1, a) FEW_DOT(1, b) FEW_DOT(1, c) FEW_DOT(1, d) FEW_DOT(2, a)            \
+        FEW_DOT(2, b) FEW_DOT(2, c) FEW_DOT(2, d)
 #define FEW_SAVE(i)                                                                                \
     if ((i) < rows * n)                                                                            \
         sums[i] = s##i;
@@ -258,10 +259,12 @@ INSTANCES(one_token)
 
 static void dots_few_avx512vbmi(const struct dots_args *a)
 {
+    void (*const *by_tokens)(const struct dots_args *) =
+        few[Q35_SCHEME_WEIGHTS(a->scheme) - 1][dots_kind(a)];
     struct dots_args one = *a;
     uint32_t t;
-    if (a->n_tokens > 1 && few[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind_of(a)][0]) {
-        few[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind_of(a)][a->n_tokens - 2](a);
+    if (a->n_tokens > 1 && by_tokens[0]) {
+        by_tokens[a->n_tokens - 2](a);
         return;
     }
     for (t = 0; t < a->n_tokens; t++) {

@@ -342,23 +342,12 @@ INSTANCE(3, 0, 0)
 INSTANCE(3, 1, 0)
 INSTANCE(3, 1, 1)
 
-/* Whether a table has any term at all; the tables rule, not the scheme's number. */
-static int uses(const uint8_t table[128])
-{
-    uint8_t any = 0;
-    int i;
-    for (i = 0; i < 128; i++)
-        any |= table[i];
-    return any != 0;
-}
-
 static void GLUE(dots_, SUFFIX)(const struct dots_args *a)
 {
     static void (*const of[3][3])(const struct dots_args *) = {{dots_100, dots_110, dots_111},
                                                                {dots_200, dots_210, dots_211},
                                                                {dots_300, dots_310, dots_311}};
-    int kind = !uses(a->tables->b) ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
-    of[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind](a);
+    of[Q35_SCHEME_WEIGHTS(a->scheme) - 1][dots_kind(a)](a);
 }
 
 /* n is a multiple of 128: no group of four bytes straddles a vector. */

@@ -162,19 +162,6 @@ INLINE void prefetch_tile(const uint8_t *tile)
         _mm_prefetch((const char *)tile + 64 * i, _MM_HINT_T0);
 }
 
-/* Whether a table has any term at all; the tables rule, not the scheme's number. */
-static inline int uses(const uint8_t table[128])
-{
-    __m512i any = _mm512_or_si512(_mm512_loadu_si512(table), _mm512_loadu_si512(table + 64));
-    return _mm512_test_epi8_mask(any, any) != 0;
-}
-
-/* 0: no memory; 1: of the code above; 2: of a ring */
-static inline int kind_of(const struct dots_args *a)
-{
-    return !uses(a->tables->b) ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
-}
-
 /* fn##_any: one instance of fn for each kind of table. */
 #define INSTANCE(fn, weights, b, ring)                                                             \
     static __attribute__((noinline)) void fn##_##weights##b##ring(const struct dots_args *a)       \
@@ -198,7 +185,7 @@ static inline int kind_of(const struct dots_args *a)
             {fn##_200, fn##_210, fn##_211},                                                        \
             {fn##_300, fn##_310, fn##_311},                                                        \
         };                                                                                         \
-        of[Q35_SCHEME_WEIGHTS(a->scheme) - 1][kind_of(a)](a);                                      \
+        of[Q35_SCHEME_WEIGHTS(a->scheme) - 1][dots_kind(a)](a);                                    \
     }
 
 #endif
