@@ -68,6 +68,28 @@ struct attn_args {
     void *scratch;                /* SCRATCH_BYTES */
 };
 
+/* The same over keys and values in int8 with a scale for each position. */
+struct attn8_args {
+    uint32_t group;
+    uint32_t head_dim;
+    uint32_t first;
+    uint32_t n;
+    float scale;
+    uint32_t q_stride;     /* head_dim rounded up to 64; zeros behind head_dim */
+    const int8_t *q;       /* [group][q_stride] */
+    const float *q_scales; /* [group] */
+    const int32_t *q_sums; /* [group]: sum of q */
+    const int8_t *k;       /* [64][head_dim] */
+    const int8_t *v;       /* [64][head_dim] */
+    const float *k_scales; /* [64] */
+    const float *v_scales; /* [64] */
+    const int8_t *next_k;  /* as in attn_args */
+    const int8_t *next_v;
+    struct q35_attn_state *state; /* out: [group] */
+    float *o;                     /* out: [group][head_dim] */
+    void *scratch;                /* SCRATCH_BYTES */
+};
+
 struct kernels {
     const char *name; /* "AVX-512 VBMI": of the last variant that was installed */
     void (*dots_few)(const struct dots_args *a);
@@ -92,7 +114,8 @@ struct kernels {
     void (*hadamard)(float *x, uint32_t n, uint32_t block);
     /* out[k] = sign(k) x[k], with zeros for x from n to padded; out may be x; padded % 128 == 0 */
     void (*signs)(const float *x, uint32_t n, uint32_t padded, uint64_t seed, float *out);
-    float (*quantize)(const float *x, uint32_t n, int8_t *q); /* n % 128 == 0 */
+    float (*quantize)(const float *x, uint32_t n, int8_t *q); /* n % 32 == 0 */
+    uint32_t (*greedy)(const float *x, uint32_t n);           /* q35_greedy */
     /* y may be x, also below */
     void (*rms_norm)(const float *x, const float *w, uint32_t n, float eps, float *y);
     /* One token: cos_sin[rope_dim] holds cosines, then sines. */
@@ -101,8 +124,10 @@ struct kernels {
     void (*swiglu)(uint64_t n, const float *gate, const float *up, float *out);
     void (*add)(uint64_t n, float *x, const float *y);
     void (*attn_block)(const struct attn_args *a);
-    void (*attn_merge)(struct q35_attn_state *st, float *o, struct q35_attn_state sb,
-                       const float *ob, uint32_t head_dim);
+    void (*attn8_block)(const struct attn8_args *a);
+    /* q35_attn_merge of `group` heads: st, sb [group], o, ob [group][head_dim] */
+    void (*attn_merge)(struct q35_attn_state *st, float *o, const struct q35_attn_state *sb,
+                       const float *ob, uint32_t group, uint32_t head_dim);
 };
 
 /* The variants of this architecture, plain C first. */
@@ -123,9 +148,11 @@ void q35_cpu_install_avx2(struct kernels *k);
 void q35_cpu_install_avxvnni(struct kernels *k);
 void q35_cpu_install_avx512(struct kernels *k);
 void q35_cpu_install_avx512vnni(struct kernels *k);
+void q35_cpu_install_avx512vnni_attn(struct kernels *k); /* a part of it */
 void q35_cpu_install_avx512vbmi(struct kernels *k);
 void q35_cpu_install_amx(struct kernels *k);
 void q35_cpu_install_neon(struct kernels *k);
 void q35_cpu_install_dotprod(struct kernels *k);
+void q35_cpu_install_dotprod_attn8(struct kernels *k); /* a part of it */
 
 #endif

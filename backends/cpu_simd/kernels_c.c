@@ -139,10 +139,32 @@ static void attn_block_c(const struct attn_args *a)
     }
 }
 
-static void attn_merge_c(struct q35_attn_state *st, float *o, struct q35_attn_state sb,
-                         const float *ob, uint32_t head_dim)
+static void attn8_block_c(const struct attn8_args *a)
 {
-    q35_attn_merge(st, o, sb, ob, head_dim);
+    uint32_t h, j, i;
+    float s[64];
+    for (h = 0; h < a->group; h++) {
+        for (j = 0; j < a->n; j++) {
+            const int8_t *row = a->k + (uint64_t)(a->first + j) * a->head_dim;
+            const int8_t *q = a->q + (uint64_t)h * a->q_stride;
+            int32_t acc = 0;
+            for (i = 0; i < a->head_dim; i++)
+                acc += q[i] * row[i];
+            s[j] = q35_attn_score8(acc, a->q_scales[h], a->k_scales[a->first + j], a->scale);
+        }
+        a->state[h] =
+            q35_attn_block8(s, a->first, a->n, a->v + (uint64_t)a->first * a->head_dim, a->head_dim,
+                            a->v_scales + a->first, a->head_dim, a->o + (uint64_t)h * a->head_dim);
+    }
+}
+
+static void attn_merge_c(struct q35_attn_state *st, float *o, const struct q35_attn_state *sb,
+                         const float *ob, uint32_t group, uint32_t head_dim)
+{
+    uint32_t h;
+    for (h = 0; h < group; h++)
+        q35_attn_merge(&st[h], o + (uint64_t)h * head_dim, sb[h], ob + (uint64_t)h * head_dim,
+                       head_dim);
 }
 
 void q35_cpu_install_c(struct kernels *k)
@@ -157,11 +179,13 @@ void q35_cpu_install_c(struct kernels *k)
         .hadamard = hadamard_c,
         .signs = signs_c,
         .quantize = quantize_c,
+        .greedy = q35_greedy,
         .rms_norm = rms_norm_c,
         .rope = rope_c,
         .swiglu = swiglu_c,
         .add = add_c,
         .attn_block = attn_block_c,
+        .attn8_block = attn8_block_c,
         .attn_merge = attn_merge_c,
     };
 }

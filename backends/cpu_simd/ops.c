@@ -34,6 +34,7 @@ void cpu_destroy(void *arg)
     free(c->q_sums);
     free(c->packed);
     free(c->parts);
+    free(c->q8.values);
     pool_destroy(c->pool);
     places_fini(&c->places);
     free(c);
@@ -290,6 +291,18 @@ static enum q35_status embed(void *user, const struct q35_matrix *m, uint32_t ro
     }
     memcpy(out, v, m->cols * sizeof *out);
     return Q35_OK;
+}
+
+uint32_t cpu_greedy(void *cpu, const float *x, uint32_t n)
+{
+    const struct cpu *c = cpu;
+    return c->k.greedy(x, n);
+}
+
+float cpu_quantize_head(void *cpu, const float *x, uint32_t n, int8_t *q)
+{
+    const struct cpu *c = cpu;
+    return n % 32 ? q35_quantize(x, n, q) : c->k.quantize(x, n, q);
 }
 
 /* ---- hashes --------------------------------------------------------------------------------- */

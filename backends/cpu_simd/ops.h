@@ -15,6 +15,15 @@ struct worker {
     float *row;    /* [row_len], one padded row of activations */
 };
 
+/* Query heads in int8, one behind the other. */
+struct queries8 {
+    int8_t *values; /* [heads][stride], zeros behind head_dim */
+    float *scales;  /* [heads] */
+    int32_t *sums;  /* [heads] */
+    uint32_t stride;
+    uint64_t bytes; /* of the one allocation at `values` */
+};
+
 /* The `user` of the operations. One thread at a time. */
 struct cpu {
     struct kernels k;
@@ -28,6 +37,7 @@ struct cpu {
     uint64_t packed_bytes;
     float *parts; /* attention of single pages, before they are merged */
     uint64_t parts_len;
+    struct queries8 q8;          /* of a batch, for keys in int8 */
     struct cpu_profile *profile; /* NULL: times are not taken */
 };
 
@@ -39,6 +49,9 @@ void cpu_destroy(void *cpu); /* NULL is fine */
 
 /* The hash of the software device's uploads, on all threads. */
 uint64_t cpu_hash(void *cpu, const uint8_t *data, uint64_t bytes, uint64_t first_byte);
+/* Its choice of the greatest logit, and its quantization of a key's or value's head. */
+uint32_t cpu_greedy(void *cpu, const float *x, uint32_t n);
+float cpu_quantize_head(void *cpu, const float *x, uint32_t n, int8_t *q);
 
 extern const struct q35_ops cpu_ops;
 

@@ -7,7 +7,8 @@
 #include "soft.h"
 
 #define PART_PAGES 8u  /* pages that one piece of a split item takes */
-#define SPLIT_BELOW 8u /* items for a thread that are enough without splitting */
+#define SPLIT_BELOW 2u /* items for a thread that are enough without splitting */
+#define QUANTIZE_TOKENS 16u
 
 /* An item is one token with the query heads of one KV head, or a part of them if they are many.
  * With enough items each is a piece that goes through its pages in order. With few of them (decode
@@ -28,6 +29,7 @@ struct item {
     uint32_t first_page, pages;
     uint32_t kv_head, heads;
     const float *q;
+    uint64_t q8; /* the first query head in the batch */
     float *out;
     const uint16_t *const *page;
 };
@@ -45,18 +47,68 @@ static struct item item_of(const struct attn_job *j, uint32_t i)
     it.pages = it.hi / Q35_ATTN_BLOCK - it.first_page + 1;
     it.heads = j->group - part * j->sub < j->sub ? j->group - part * j->sub : j->sub;
     head = it.kv_head * j->group + part * j->sub;
-    at = ((uint64_t)t * a->n_heads + head) * a->head_dim;
+    it.q8 = (uint64_t)t * a->n_heads + head;
+    at = it.q8 * a->head_dim;
     it.q = a->q + at;
     it.out = a->out + at;
     it.page = a->pages[t];
     return it;
 }
 
-/* The keys of page p of an item. */
-static const uint16_t *keys(const struct attn_job *j, const struct item *it, uint32_t p)
+/* Bytes of the keys of one head in a page. */
+static uint64_t keys_bytes(const struct q35_attn_args *a)
 {
-    return it->page[it->first_page + p] +
-           (uint64_t)it->kv_head * Q35_ATTN_BLOCK * j->args->head_dim;
+    uint64_t width = a->kv_type == Q35_KV_INT8 ? sizeof(int8_t) : sizeof(uint16_t);
+    return Q35_ATTN_BLOCK * (uint64_t)a->head_dim * width;
+}
+
+/* The keys of page p of an item; its values are half_bytes behind. */
+static const uint8_t *keys(const struct attn_job *j, const struct item *it, uint32_t p)
+{
+    return (const uint8_t *)it->page[it->first_page + p] + it->kv_head * keys_bytes(j->args);
+}
+
+static uint64_t half_bytes(const struct q35_attn_args *a)
+{
+    return a->n_kv_heads * keys_bytes(a);
+}
+
+/* Positions of page p of an item. */
+static uint32_t positions(const struct item *it, uint32_t p, uint32_t *first)
+{
+    uint32_t last = p + 1 == it->pages ? it->hi % Q35_ATTN_BLOCK : Q35_ATTN_BLOCK - 1;
+    *first = p == 0 ? it->lo % Q35_ATTN_BLOCK : 0;
+    return last - *first + 1;
+}
+
+static void one_page8(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t next,
+                      uint32_t worker, struct q35_attn_state *state, float *o)
+{
+    const struct q35_attn_args *a = j->args;
+    const struct queries8 *q = &j->cpu->q8;
+    uint64_t half = half_bytes(a);
+    const uint8_t *k = keys(j, it, p), *scales = (const uint8_t *)it->page[it->first_page + p];
+    struct attn8_args args = {.group = it->heads,
+                              .head_dim = a->head_dim,
+                              .scale = a->scale,
+                              .q_stride = q->stride,
+                              .q = q->values + it->q8 * q->stride,
+                              .q_scales = q->scales + it->q8,
+                              .q_sums = q->sums + it->q8,
+                              .k = (const int8_t *)k,
+                              .v = (const int8_t *)k + half,
+                              .state = state,
+                              .o = o,
+                              .scratch = j->cpu->workers[worker].scratch};
+    args.k_scales =
+        (const float *)(const void *)(scales + 2 * half) + (uint64_t)it->kv_head * Q35_ATTN_BLOCK;
+    args.v_scales = args.k_scales + (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
+    if (next < it->pages) {
+        args.next_k = (const int8_t *)keys(j, it, next);
+        args.next_v = args.next_k + half;
+    }
+    args.n = positions(it, p, &args.first);
+    j->cpu->k.attn8_block(&args);
 }
 
 /* Page p (0 .. pages - 1) of an item; `next` is likely to be asked for after it. */
@@ -64,8 +116,6 @@ static void one_page(const struct attn_job *j, const struct item *it, uint32_t p
                      uint32_t worker, struct q35_attn_state *state, float *o)
 {
     const struct q35_attn_args *a = j->args;
-    uint32_t last;
-    uint64_t half = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK * a->head_dim;
     struct attn_args k = {.group = it->heads,
                           .head_dim = a->head_dim,
                           .scale = a->scale,
@@ -73,15 +123,17 @@ static void one_page(const struct attn_job *j, const struct item *it, uint32_t p
                           .state = state,
                           .o = o,
                           .scratch = j->cpu->workers[worker].scratch};
-    k.k = keys(j, it, p);
-    k.v = k.k + half;
-    if (next < it->pages) {
-        k.next_k = keys(j, it, next);
-        k.next_v = k.next_k + half;
+    if (a->kv_type == Q35_KV_INT8) {
+        one_page8(j, it, p, next, worker, state, o);
+        return;
     }
-    k.first = p == 0 ? it->lo % Q35_ATTN_BLOCK : 0;
-    last = p + 1 == it->pages ? it->hi % Q35_ATTN_BLOCK : Q35_ATTN_BLOCK - 1;
-    k.n = last - k.first + 1;
+    k.k = (const uint16_t *)(const void *)keys(j, it, p);
+    k.v = k.k + half_bytes(a) / sizeof *k.v;
+    if (next < it->pages) {
+        k.next_k = (const uint16_t *)(const void *)keys(j, it, next);
+        k.next_v = k.next_k + half_bytes(a) / sizeof *k.v;
+    }
+    k.n = positions(it, p, &k.first);
     j->cpu->k.attn_block(&k);
 }
 
@@ -103,9 +155,7 @@ static void item_piece(void *ctx, uint32_t piece, uint32_t worker)
     one_page(j, &it, 0, 1, worker, state, it.out);
     for (p = 1; p < it.pages; p++) {
         one_page(j, &it, p, p + 1, worker, next, o);
-        for (h = 0; h < it.heads; h++)
-            j->cpu->k.attn_merge(&state[h], it.out + (uint64_t)h * hd, next[h],
-                                 o + (uint64_t)h * hd, hd);
+        j->cpu->k.attn_merge(state, it.out, next, o, it.heads, hd);
     }
     for (h = 0; h < it.heads; h++)
         finish(it.out + (uint64_t)h * hd, state[h].l, hd);
@@ -148,7 +198,7 @@ static void merge_piece(void *ctx, uint32_t piece, uint32_t worker)
             state = next;
             memcpy(out, o, hd * sizeof *out);
         } else {
-            j->cpu->k.attn_merge(&state, out, next, o, hd);
+            j->cpu->k.attn_merge(&state, out, &next, o, 1, hd);
         }
     }
     finish(out, state.l, hd);
@@ -171,17 +221,67 @@ static enum q35_status parts_reserve(struct attn_job *j, struct q35_error *err)
     return Q35_OK;
 }
 
+/* ---- queries in int8 ---------------------------------------------------------------------- */
+
+static void quantize_piece(void *ctx, uint32_t piece, uint32_t worker)
+{
+    const struct attn_job *j = ctx;
+    const struct q35_attn_args *a = j->args;
+    const struct queries8 *q = &j->cpu->q8;
+    uint64_t at = (uint64_t)piece * QUANTIZE_TOKENS * a->n_heads, all;
+    uint64_t end = at + (uint64_t)QUANTIZE_TOKENS * a->n_heads;
+    uint32_t i;
+    (void)worker;
+    all = (uint64_t)a->n_tokens * a->n_heads;
+    for (end = end < all ? end : all; at < end; at++) {
+        int8_t *to = q->values + at * q->stride;
+        int32_t sum = 0;
+        q->scales[at] = cpu_quantize_head(j->cpu, a->q + at * a->head_dim, a->head_dim, to);
+        for (i = 0; i < a->head_dim; i++)
+            sum += to[i];
+        memset(to + a->head_dim, 0, q->stride - a->head_dim);
+        q->sums[at] = sum;
+    }
+}
+
+/* Each query head once; grows by doubling. */
+static enum q35_status quantize_queries(struct attn_job *j, struct q35_error *err)
+{
+    const struct q35_attn_args *a = j->args;
+    struct queries8 *q = &j->cpu->q8;
+    uint64_t heads = (uint64_t)a->n_tokens * a->n_heads, bytes;
+    q->stride = (a->head_dim + 63) & ~63u;
+    bytes = heads * (q->stride + sizeof *q->scales + sizeof *q->sums);
+    if (bytes > q->bytes) {
+        int8_t *values = aligned_alloc(64, (2 * bytes + 63) & ~(uint64_t)63);
+        if (!values)
+            return q35_soft_fail(err, Q35_E_NOMEM, "attention: no memory for %u tokens",
+                                 a->n_tokens);
+        free(q->values);
+        q->values = values;
+        q->bytes = 2 * bytes;
+    }
+    q->scales = (float *)(void *)(q->values + heads * q->stride);
+    q->sums = (int32_t *)(void *)(q->scales + heads);
+    pool_run(j->cpu->pool, quantize_piece, j,
+             (a->n_tokens + QUANTIZE_TOKENS - 1) / QUANTIZE_TOKENS);
+    return Q35_OK;
+}
+
 enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct q35_error *err)
 {
     struct cpu *c = user;
     struct attn_job j = {.cpu = c, .args = a, .group = a->n_heads / a->n_kv_heads};
     uint32_t threads = pool_threads(c->pool), t;
     enum q35_status st;
-    if (a->head_dim > ATTN_HEAD_DIM || a->kv_type != Q35_KV_F16)
+    if (a->head_dim > ATTN_HEAD_DIM || a->kv_type > Q35_KV_INT8)
         return q35_reference_ops.attention(NULL, a, err);
     j.sub = j.group < ATTN_GROUP ? j.group : ATTN_GROUP;
     j.per_kv = (j.group + j.sub - 1) / j.sub;
     j.items = a->n_tokens * a->n_kv_heads * j.per_kv;
+    st = a->kv_type == Q35_KV_INT8 ? quantize_queries(&j, err) : Q35_OK;
+    if (st)
+        return st;
     for (t = 0; t < a->n_tokens; t++) {
         uint32_t pages = a->positions[t] / Q35_ATTN_BLOCK + 1;
         j.max_pages = pages > j.max_pages ? pages : j.max_pages;

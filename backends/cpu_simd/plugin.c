@@ -102,8 +102,12 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device **out, struct q35_error *err)
 {
-    struct q35_soft_config config = {
-        .ops = &cpu_ops, .user_close = cpu_destroy, .hash = cpu_hash, .features = OWN_FEATURES};
+    struct q35_soft_config config = {.ops = &cpu_ops,
+                                     .user_close = cpu_destroy,
+                                     .hash = cpu_hash,
+                                     .greedy = cpu_greedy,
+                                     .quantize_head = cpu_quantize_head,
+                                     .features = OWN_FEATURES};
     unsigned features = q35_cpu_features(), variant = 0;
     const char *pin = q35_soft_option(options, "pin");
     const char *profile = q35_soft_option(options, "profile");

@@ -24,8 +24,9 @@ compile() { # FLAGS FILE...
 }
 compile -O2 $cpu/cpu.c $cpu/kernels.c $cpu/kernels_c.c $cpu/places.c $cpu/pool.c $cpu/ops*.c \
     backends/reference/ops.c backends/reference/soft*.c tests/kernels/*.c
-compile -O3 $cpu/arm/float_neon.c $cpu/arm/attn_neon.c $cpu/arm/dots_neon.c
-compile "-O3 -march=armv8.2-a+dotprod" $cpu/arm/dots_dotprod.c
+compile -O3 $cpu/arm/float_neon.c $cpu/arm/attn_neon.c $cpu/arm/attn8_neon.c \
+    $cpu/arm/dots_neon.c
+compile "-O3 -march=armv8.2-a+dotprod" $cpu/arm/dots_dotprod.c $cpu/arm/attn8_dotprod.c
 mains="tests_kernels_main.c.o tests_kernels_test_ops.c.o"
 cd "$out"
 rest=$(ls ./*.o | grep -v -e main.c.o -e tests_kernels_test -e tests_kernels_kit -e _dots.c.o \

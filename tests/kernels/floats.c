@@ -83,8 +83,8 @@ static void quantization(const struct kernels *c, const struct kernels *k)
     int fill;
     kit_start("quantize");
     for (fill = 0; fill < KIT_FILLS; fill++)
-        for (n = 128; n <= 8192; n = n < 512 ? n + 128 : n * 2) {
-            size_t shift = 4 * (n / 128 % 3);
+        for (n = 32; n <= 8192; n = n < 128 ? n + 32 : n < 512 ? n + 128 : n * 2) {
+            size_t shift = 4 * (n / 32 % 3);
             float *x = floats(n, fill, shift), a, b;
             int8_t *want = kit_alloc(n, shift), *have = kit_alloc(n, shift);
             a = c->quantize(x, n, want);

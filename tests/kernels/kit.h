@@ -42,6 +42,7 @@ void kit_same_bytes(const void *want, const void *have, uint64_t n, const char *
 void test_dots(const struct kernels *c, const struct kernels *k);
 void test_floats(const struct kernels *c, const struct kernels *k);
 void test_attention(const struct kernels *c, const struct kernels *k);
+void test_greedy(const struct kernels *c, const struct kernels *k);
 void bench_kernels(const struct kernels *k);
 /* Best nanoseconds for one call of fn(ctx), by the thread's own clock. */
 double kit_time(void (*fn)(void *), void *ctx);

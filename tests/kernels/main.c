@@ -24,6 +24,7 @@ static void test_variant(const char *id, const struct kernels *c, const struct k
     test_dots(c, k);
     test_floats(c, k);
     test_attention(c, k);
+    test_greedy(c, k);
     printf("%-12s %s\n", id, kit_failures == before ? "ok" : "FAILED");
 }
 

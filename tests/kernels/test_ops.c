@@ -212,10 +212,12 @@ static void test_matmul(struct cpu *cpu, uint32_t n, uint32_t cols)
 /* ---- attention ------------------------------------------------------------------------------- */
 
 static void test_attend(struct cpu *cpu, uint32_t n, uint32_t last, uint32_t heads,
-                        uint32_t kv_heads, uint32_t dim, uint32_t window)
+                        uint32_t kv_heads, uint32_t dim, uint32_t window, uint32_t kv_type)
 {
     uint32_t pages = last / 64 + 1, i;
-    uint64_t page = 2ull * kv_heads * 64 * dim, values = (uint64_t)n * heads * dim, j;
+    uint64_t half = (uint64_t)kv_heads * 64 * dim, k;
+    uint64_t page = kv_type == Q35_KV_INT8 ? q35_kv8_page_bytes(kv_heads, dim) / 2 : 2 * half;
+    uint64_t values = (uint64_t)n * heads * dim, j;
     uint16_t *kv = kit_alloc(2 * page * pages, 0);
     const uint16_t **list = kit_alloc(sizeof *list * pages, 0);
     const uint16_t *const **of_token = kit_alloc(sizeof *of_token * n, 0);
@@ -229,6 +231,7 @@ static void test_attend(struct cpu *cpu, uint32_t n, uint32_t last, uint32_t hea
                               .head_dim = dim,
                               .window = window,
                               .scale = 0.2f,
+                              .kv_type = kv_type,
                               .q = q,
                               .out = want,
                               .positions = positions,
@@ -237,8 +240,12 @@ static void test_attend(struct cpu *cpu, uint32_t n, uint32_t last, uint32_t hea
     kit_fill(q, values, 0);
     for (j = 0; j < page * pages; j++)
         kv[j] = q35_f32_to_f16(kit_float());
-    for (i = 0; i < pages; i++)
+    for (i = 0; i < pages; i++) {
+        float *scales = (float *)(void *)((int8_t *)(kv + page * i) + 2 * half);
         list[i] = kv + page * i;
+        for (k = 0; kv_type == Q35_KV_INT8 && k < 128ull * kv_heads; k++)
+            scales[k] = 0.01f * kit_float();
+    }
     for (i = 0; i < n; i++) {
         positions[i] = last - (n - 1 - i);
         of_token[i] = list;
@@ -308,7 +315,7 @@ static void test_device(unsigned features, unsigned variant, uint32_t threads)
     static const uint32_t tokens[] = {1, 2, 3, 5, 8, 9, 17, 40};
     struct cpu *cpu =
         cpu_create(features, variant, threads, threads == 2 ? CPU_PIN_CORES : CPU_PIN_AUTO);
-    uint32_t i;
+    uint32_t i, type;
     if (!cpu) {
         kit_fail("no device");
         return;
@@ -316,14 +323,16 @@ static void test_device(unsigned features, unsigned variant, uint32_t threads)
     for (i = 0; i < sizeof tokens / sizeof *tokens; i++)
         test_matmul(cpu, tokens[i], i % 2 ? 200 : 256);
     test_matmul(cpu, DOTS_MANY + 5, 128);
-    test_attend(cpu, 1, 0, 4, 2, 64, 0);
-    test_attend(cpu, 1, 63, 4, 2, 64, 0);
-    test_attend(cpu, 1, 1000, 3, 1, 64, 0);  /* split over pages */
-    test_attend(cpu, 2, 1300, 40, 1, 32, 0); /* more heads than a kernel takes */
-    test_attend(cpu, 3, 900, 2, 2, 128, 700);
-    test_attend(cpu, 20, 130, 8, 2, 64, 0);
-    test_attend(cpu, 20, 130, 8, 2, 40, 9);
-    test_attend(cpu, 1, 5, 2, 1, 300, 0); /* a head too wide for the kernels */
+    for (type = Q35_KV_F16; type <= Q35_KV_INT8; type++) {
+        test_attend(cpu, 1, 0, 4, 2, 64, 0, type);
+        test_attend(cpu, 1, 63, 4, 2, 64, 0, type);
+        test_attend(cpu, 1, 1000, 3, 1, 64, 0, type);  /* split over pages */
+        test_attend(cpu, 2, 1300, 40, 1, 32, 0, type); /* more heads than a kernel takes */
+        test_attend(cpu, 3, 900, 2, 2, 128, 700, type);
+        test_attend(cpu, 20, 130, 8, 2, 64, 0, type);
+        test_attend(cpu, 20, 130, 8, 2, 40, 9, type);
+        test_attend(cpu, 1, 5, 2, 1, 300, 0, type); /* a head too wide for the kernels */
+    }
     test_hash(cpu);
     test_rest(cpu, 1, 64);
     test_rest(cpu, 70, 1024);

@@ -3,8 +3,7 @@
 
 /* Attention over one page with NEON. Each key is widened from binary16 once for the group. */
 
-#include "../kernels.h"
-#include "neon.h"
+#include "attn_neon.h"
 
 static inline float32x4_t load_f16(const uint16_t *p)
 {
@@ -26,32 +25,6 @@ static void scores(const struct attn_args *a, uint32_t j, float *s)
                 sum[v] = vfmaq_f32(sum[v], vld1q_f32(q + i + 4 * v), vld1q_f32(k + i + 4 * v));
         s[64 * h + j] = tree16_neon(sum) * a->scale;
     }
-}
-
-/* Scores of one head become probabilities; positions outside become 0. False if one is NaN. */
-static int softmax(const struct attn_args *a, float *s, struct q35_attn_state *state)
-{
-    float32x4_t sum[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
-    uint32_t j, v, end = a->first + a->n;
-    state->m = s[a->first];
-    for (j = a->first; j < end; j++) {
-        if (s[j] != s[j])
-            return 0;
-        state->m = s[j] > state->m ? s[j] : state->m;
-    }
-    for (j = 0; j < a->first; j++)
-        s[j] = -INFINITY;
-    for (j = end; j < 64; j++)
-        s[j] = -INFINITY;
-    for (j = 0; j < 64; j += 16)
-        for (v = 0; v < 4; v++) {
-            float32x4_t p = vsubq_f32(vld1q_f32(s + j + 4 * v), vdupq_n_f32(state->m));
-            p = exp_neon(p);
-            vst1q_f32(s + j + 4 * v, p);
-            sum[v] = vaddq_f32(sum[v], p);
-        }
-    state->l = tree16_neon(sum);
-    return 1;
 }
 
 /* 16 values of o of head h from column d on. */
@@ -79,7 +52,7 @@ static void attn_block_neon(const struct attn_args *a)
     for (j = a->first; j < a->first + a->n; j++)
         scores(a, j, s);
     for (h = 0; h < a->group; h++)
-        if (!softmax(a, s + 64 * h, &a->state[h]))
+        if (!softmax(a->first, a->n, s + 64 * h, &a->state[h]))
             goto plain_c;
     for (h = 0; h < a->group; h++)
         for (d = 0; d < a->head_dim; d += 16)
@@ -90,23 +63,28 @@ plain_c: /* odd sizes, and NaN whose order matters */
     plain.attn_block(a);
 }
 
-static void attn_merge_neon(struct q35_attn_state *st, float *o, struct q35_attn_state sb,
-                            const float *ob, uint32_t head_dim)
+static void attn_merge_neon(struct q35_attn_state *st, float *o, const struct q35_attn_state *sb,
+                            const float *ob, uint32_t group, uint32_t head_dim)
 {
-    float m = sb.m > st->m ? sb.m : st->m;
-    float a = q35_exp(st->m - m), c = q35_exp(sb.m - m);
-    uint32_t d;
-    st->l = fmaf(sb.l, c, st->l * a);
-    for (d = 0; d + 4 <= head_dim; d += 4)
-        vst1q_f32(o + d, vfmaq_f32(vmulq_f32(vld1q_f32(o + d), vdupq_n_f32(a)), vld1q_f32(ob + d),
-                                   vdupq_n_f32(c)));
-    for (; d < head_dim; d++)
-        o[d] = fmaf(ob[d], c, o[d] * a);
-    st->m = m;
+    uint32_t h, d;
+    for (h = 0; h < group; h++, o += head_dim, ob += head_dim) {
+        float m = sb[h].m > st[h].m ? sb[h].m : st[h].m;
+        const float off[4] = {st[h].m - m, sb[h].m - m, 0, 0};
+        float32x4_t e = exp_neon(vld1q_f32(off));
+        float a = vgetq_lane_f32(e, 0), c = vgetq_lane_f32(e, 1);
+        st[h].l = fmaf(sb[h].l, c, st[h].l * a);
+        st[h].m = m;
+        for (d = 0; d + 4 <= head_dim; d += 4)
+            vst1q_f32(o + d, vfmaq_f32(vmulq_f32(vld1q_f32(o + d), vdupq_n_f32(a)),
+                                       vld1q_f32(ob + d), vdupq_n_f32(c)));
+        for (; d < head_dim; d++)
+            o[d] = fmaf(ob[d], c, o[d] * a);
+    }
 }
 
 void q35_cpu_install_neon_attn(struct kernels *k)
 {
     k->attn_block = attn_block_neon;
     k->attn_merge = attn_merge_neon;
+    q35_cpu_install_neon_attn8(k);
 }

@@ -10,4 +10,5 @@
 void q35_cpu_install_dotprod(struct kernels *k)
 {
     install_dots(k);
+    q35_cpu_install_dotprod_attn8(k);
 }

@@ -3,8 +3,7 @@
 
 /* Attention over one page with AVX2. Each key is widened from binary16 once for the group. */
 
-#include "../kernels.h"
-#include "avx2.h"
+#include "attn_avx2.h"
 
 static inline __m256 load_f16(const uint16_t *p)
 {
@@ -27,34 +26,6 @@ static void scores(const struct attn_args *a, uint32_t j, float *s)
         }
         s[64 * h + j] = tree16_avx2(lo, hi) * a->scale;
     }
-}
-
-/* Scores of one head become probabilities; positions outside become 0. False if one is NaN. */
-static int softmax(const struct attn_args *a, float *s, struct q35_attn_state *state)
-{
-    uint32_t j, end = a->first + a->n;
-    __m256 lo = _mm256_setzero_ps(), hi = lo, m;
-    state->m = s[a->first];
-    for (j = a->first; j < end; j++) {
-        if (s[j] != s[j])
-            return 0;
-        state->m = s[j] > state->m ? s[j] : state->m;
-    }
-    for (j = 0; j < a->first; j++)
-        s[j] = -INFINITY;
-    for (j = end; j < 64; j++)
-        s[j] = -INFINITY;
-    m = _mm256_set1_ps(state->m);
-    for (j = 0; j < 64; j += 16) {
-        __m256 p = exp_avx2(_mm256_sub_ps(_mm256_loadu_ps(s + j), m));
-        __m256 r = exp_avx2(_mm256_sub_ps(_mm256_loadu_ps(s + j + 8), m));
-        _mm256_storeu_ps(s + j, p);
-        _mm256_storeu_ps(s + j + 8, r);
-        lo = _mm256_add_ps(lo, p);
-        hi = _mm256_add_ps(hi, r);
-    }
-    state->l = tree16_avx2(lo, hi);
-    return 1;
 }
 
 /* o of 1 or 2 heads from head h on, 32 values of it from column d on. */
@@ -113,7 +84,7 @@ static void attn_block_avx2(const struct attn_args *a)
     for (j = a->first; j < a->first + a->n; j++)
         scores(a, j, s);
     for (h = 0; h < a->group; h++)
-        if (!softmax(a, s + 64 * h, &a->state[h]))
+        if (!softmax(a->first, a->n, s + 64 * h, &a->state[h]))
             goto plain_c;
     for (d = 0; d + 32 <= a->head_dim; d += 32) {
         for (h = 0; h + 2 <= a->group; h += 2)
@@ -130,24 +101,35 @@ plain_c: /* odd sizes, and NaN whose order matters */
     plain.attn_block(a);
 }
 
-static void attn_merge_avx2(struct q35_attn_state *st, float *o, struct q35_attn_state sb,
-                            const float *ob, uint32_t head_dim)
+static void attn_merge_avx2(struct q35_attn_state *st, float *o, const struct q35_attn_state *sb,
+                            const float *ob, uint32_t group, uint32_t head_dim)
 {
-    float m = sb.m > st->m ? sb.m : st->m;
-    float a = q35_exp(st->m - m), c = q35_exp(sb.m - m);
-    __m256 va = _mm256_set1_ps(a), vc = _mm256_set1_ps(c);
-    uint32_t d;
-    st->l = fmaf(sb.l, c, st->l * a);
-    for (d = 0; d + 8 <= head_dim; d += 8)
-        _mm256_storeu_ps(o + d, _mm256_fmadd_ps(_mm256_loadu_ps(ob + d), vc,
-                                                _mm256_mul_ps(_mm256_loadu_ps(o + d), va)));
-    for (; d < head_dim; d++)
-        o[d] = fmaf(ob[d], c, o[d] * a);
-    st->m = m;
+    float fa[ATTN_GROUP] = {0}, fc[ATTN_GROUP] = {0};
+    uint32_t h, d;
+    for (h = 0; h < group; h++) {
+        float m = sb[h].m > st[h].m ? sb[h].m : st[h].m;
+        fa[h] = st[h].m - m;
+        fc[h] = sb[h].m - m;
+        st[h].m = m;
+    }
+    for (h = 0; h < group; h += 8) {
+        _mm256_storeu_ps(fa + h, exp_avx2(_mm256_loadu_ps(fa + h)));
+        _mm256_storeu_ps(fc + h, exp_avx2(_mm256_loadu_ps(fc + h)));
+    }
+    for (h = 0; h < group; h++, o += head_dim, ob += head_dim) {
+        __m256 va = _mm256_set1_ps(fa[h]), vc = _mm256_set1_ps(fc[h]);
+        st[h].l = fmaf(sb[h].l, fc[h], st[h].l * fa[h]);
+        for (d = 0; d + 8 <= head_dim; d += 8)
+            _mm256_storeu_ps(o + d, _mm256_fmadd_ps(_mm256_loadu_ps(ob + d), vc,
+                                                    _mm256_mul_ps(_mm256_loadu_ps(o + d), va)));
+        for (; d < head_dim; d++)
+            o[d] = fmaf(ob[d], fc[h], o[d] * fa[h]);
+    }
 }
 
 void q35_cpu_install_avx2_attn(struct kernels *k)
 {
     k->attn_block = attn_block_avx2;
     k->attn_merge = attn_merge_avx2;
+    q35_cpu_install_avx2_attn8(k);
 }

@@ -4,8 +4,7 @@
 /* Attention over one page with AVX-512. K and V are widened from binary16 once for all query heads
  * of the group. */
 
-#include "../kernels.h"
-#include "avx512.h"
+#include "attn_avx512.h"
 
 #define MAX_VECTORS (ATTN_HEAD_DIM / 16u)
 
@@ -48,31 +47,6 @@ static inline __attribute__((always_inline)) void scores16(const struct attn_arg
     for (h = 0; h < a->group; h++)
         _mm512_storeu_ps(scores + 64 * h + from,
                          _mm512_mul_ps(tree16_ps(sums[h]), _mm512_set1_ps(a->scale)));
-}
-
-/* Scores of one head become probabilities; positions outside become 0. False if one is NaN. */
-static int softmax64(const struct attn_args *a, float *s, struct q35_attn_state *state)
-{
-    const __m512 low = _mm512_set1_ps(-INFINITY);
-    uint64_t in = (a->n == 64 ? ~0ull : (1ull << a->n) - 1u) << a->first;
-    __m512 v[4], max = low, sum = _mm512_setzero_ps();
-    int i, nan = 0;
-    for (i = 0; i < 4; i++) {
-        __mmask16 m = (__mmask16)(in >> (16 * i));
-        v[i] = _mm512_mask_loadu_ps(low, m, s + 16 * i);
-        nan |= _mm512_cmp_ps_mask(v[i], v[i], _CMP_UNORD_Q);
-        max = _mm512_max_ps(max, v[i]);
-    }
-    if (nan)
-        return 0;
-    state->m = _mm512_reduce_max_ps(max);
-    for (i = 0; i < 4; i++) { /* positions outside hold -inf: their probability is 0 */
-        __m512 p = exp_ps(_mm512_sub_ps(v[i], _mm512_set1_ps(state->m)));
-        _mm512_storeu_ps(s + 16 * i, p);
-        sum = _mm512_add_ps(sum, p);
-    }
-    state->l = tree16_one(sum);
-    return 1;
 }
 
 /* o of `heads` heads from head h on, 4 vectors of it from column d on. */
@@ -150,7 +124,7 @@ static void attn_block_avx512(const struct attn_args *a)
             scores16(a, from, vectors, sums, s);
     }
     for (h = 0; h < a->group; h++)
-        if (!softmax64(a, s + 64 * h, &a->state[h]))
+        if (!softmax64(a->first, a->n, s + 64 * h, &a->state[h]))
             goto plain_c;
     values(a, s);
     return;
@@ -159,20 +133,38 @@ plain_c: /* odd sizes, and NaN whose order matters */
     plain.attn_block(a);
 }
 
-static void attn_merge_avx512(struct q35_attn_state *st, float *o, struct q35_attn_state sb,
-                              const float *ob, uint32_t head_dim)
+/* All heads' factors at once: exp is most of the work. */
+static void attn_merge_avx512(struct q35_attn_state *st, float *o, const struct q35_attn_state *sb,
+                              const float *ob, uint32_t group, uint32_t head_dim)
 {
-    float m = sb.m > st->m ? sb.m : st->m;
-    float a = q35_exp(st->m - m), c = q35_exp(sb.m - m);
-    __m512 va = _mm512_set1_ps(a), vc = _mm512_set1_ps(c);
-    uint32_t d;
-    st->l = fmaf(sb.l, c, st->l * a);
-    for (d = 0; d + 16 <= head_dim; d += 16)
-        _mm512_storeu_ps(o + d, _mm512_fmadd_ps(_mm512_loadu_ps(ob + d), vc,
-                                                _mm512_mul_ps(_mm512_loadu_ps(o + d), va)));
-    for (; d < head_dim; d++)
-        o[d] = fmaf(ob[d], c, o[d] * a);
-    st->m = m;
+    __mmask32 in = (__mmask32)((1ull << (2 * group)) - 1u); /* m and l take turns */
+    const __m512i even =
+        _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    const __m512i odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+    __m512 s0 = _mm512_maskz_loadu_ps((__mmask16)in, st);
+    __m512 s1 = _mm512_maskz_loadu_ps((__mmask16)(in >> 16), st + 8);
+    __m512 b0 = _mm512_maskz_loadu_ps((__mmask16)in, sb);
+    __m512 b1 = _mm512_maskz_loadu_ps((__mmask16)(in >> 16), sb + 8);
+    __m512 sm = _mm512_permutex2var_ps(s0, even, s1), sl = _mm512_permutex2var_ps(s0, odd, s1);
+    __m512 bm = _mm512_permutex2var_ps(b0, even, b1), bl = _mm512_permutex2var_ps(b0, odd, b1);
+    __m512 m = _mm512_max_ps(bm, sm); /* bm > sm ? bm : sm, also with NaN */
+    __m512 a = exp_ps(_mm512_sub_ps(sm, m)), c = exp_ps(_mm512_sub_ps(bm, m));
+    __m512 l = _mm512_fmadd_ps(bl, c, _mm512_mul_ps(sl, a));
+    float fa[16], fc[16], fm[16], fl[16];
+    uint32_t h, d;
+    _mm512_storeu_ps(fa, a);
+    _mm512_storeu_ps(fc, c);
+    _mm512_storeu_ps(fm, m);
+    _mm512_storeu_ps(fl, l);
+    for (h = 0; h < group; h++, o += head_dim, ob += head_dim) {
+        __m512 va = _mm512_set1_ps(fa[h]), vc = _mm512_set1_ps(fc[h]);
+        st[h] = (struct q35_attn_state){fm[h], fl[h]};
+        for (d = 0; d + 16 <= head_dim; d += 16)
+            _mm512_storeu_ps(o + d, _mm512_fmadd_ps(_mm512_loadu_ps(ob + d), vc,
+                                                    _mm512_mul_ps(_mm512_loadu_ps(o + d), va)));
+        for (; d < head_dim; d++)
+            o[d] = fmaf(ob[d], fc[h], o[d] * fa[h]);
+    }
 }
 
 void q35_cpu_install_avx512_attn(struct kernels *k)

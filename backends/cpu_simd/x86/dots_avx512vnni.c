@@ -11,4 +11,5 @@
 void q35_cpu_install_avx512vnni(struct kernels *k)
 {
     install_dots(k);
+    q35_cpu_install_avx512vnni_attn(k);
 }
