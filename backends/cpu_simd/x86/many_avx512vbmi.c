@@ -50,17 +50,18 @@ static void pack_q_avx512vbmi(const int8_t *q, uint32_t n_tokens, uint32_t cols_
     }
 }
 
-/* n tiles of a row block into w[n * weights * 16][16 rows][4 columns]. */
-INLINE void decode_panel(const struct tables *t, const uint8_t *tile, uint32_t n, __m512i *w,
-                         const int weights, const int has_b, const int ring)
+/* n tiles of a row block into w[n * weights * 16][16 rows][4 columns]; fetches those at `next`. */
+INLINE void decode_panel(const struct tables *t, const uint8_t *tile, const uint8_t *next,
+                         uint32_t n, __m512i *w, const int weights, const int has_b, const int ring)
 {
     __m512i rows[3][16], of_row[3];
     uint32_t i, r, c;
-    for (i = 0; i < n; i++, tile += Q35_TILE_BYTES) {
+    for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, next += Q35_TILE_BYTES) {
         struct above up = {t->high, t->high};
         decode_seam(t, tile, &up, has_b, ring);
         UNROLL
         for (r = 0; r < 16; r++) {
+            _mm_prefetch((const char *)next + 56 * r, _MM_HINT_T1);
             decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, of_row);
             for (c = 0; c < (uint32_t)weights; c++)
                 rows[c][r] = of_row[c];
@@ -74,6 +75,7 @@ INLINE void decode_panel(const struct tables *t, const uint8_t *tile, uint32_t n
 struct micro {
     const __m512i *w[2];
     const int32_t *q;    /* [steps][group] */
+    uint64_t next_q;     /* bytes from q to the next group's */
     uint32_t steps;      /* of 4 columns */
     uint32_t tokens;     /* of the group that are stored */
     const int32_t *sums; /* what acc starts from, per token; NULL: from what is there */
@@ -105,10 +107,12 @@ INLINE void product(const struct micro *m, const uint32_t group, const uint32_t 
 {
     const __m512i zero = _mm512_setzero_si512(), *w0 = m->w[0], *w1 = m->w[1];
     const int32_t *q = m->q;
+    const uint64_t next_q = m->next_q;
     uint32_t k;
     TWELVE(ZERO)
     for (k = 0; k < m->steps; k++, q += group) {
         __m512i x0 = w0[k], x1 = blocks > 1 ? w1[k] : x0;
+        _mm_prefetch((const char *)q + next_q, _MM_HINT_T0);
         TWELVE(STEP)
     }
     TWELVE(STORE)
@@ -122,7 +126,8 @@ INLINE void product(const struct micro *m, const uint32_t group, const uint32_t 
 PRODUCT(4, 1)
 PRODUCT(8, 1)
 PRODUCT(12, 1)
-PRODUCT(4, 2) PRODUCT(8, 2) PRODUCT(12, 2)
+PRODUCT(4, 2)
+PRODUCT(8, 2) PRODUCT(12, 2)
 
     static void (*const products[2][3])(const struct micro *) = {
         {product_4_1, product_8_1, product_12_1}, {product_4_2, product_8_2, product_12_2}};
@@ -138,6 +143,7 @@ static void all_tokens(const struct dots_args *a, const __m512i *w, uint32_t blo
     for (t = 0; t < a->n_tokens; t += group) {
         group = group_of(t, a->n_tokens);
         m.tokens = a->n_tokens - t;
+        m.next_q = (uint64_t)group * a->q_stride;
         m.q = (const int32_t *)a->packed + ((uint64_t)t * a->q_stride + (uint64_t)k * group) / 4;
         m.acc = a->acc + t * m.stride + 16 * (uint64_t)block;
         m.sums = k ? NULL : sums;
@@ -159,9 +165,15 @@ INLINE void many(const struct dots_args *a, const int weights, const int has_b, 
         uint32_t left = a->cols - k * width, cols = n * width < left ? n * width : left;
         for (s = 0; s < a->blocks; s += 2) {
             uint32_t blocks = a->blocks - s < 2 ? 1 : 2;
-            for (i = 0; i < blocks; i++)
-                decode_panel(&t, a->codes + (s + i) * stride + (uint64_t)k * Q35_TILE_BYTES, n,
+            for (i = 0; i < blocks; i++) {
+                const uint8_t *block = a->codes + (s + i) * stride;
+                const uint8_t *next = s + 2 < a->blocks ? block + 2 * stride + k * Q35_TILE_BYTES
+                                      : k + n < a->tiles
+                                          ? a->codes + i * stride + (k + n) * Q35_TILE_BYTES
+                                          : block + 2 * stride;
+                decode_panel(&t, block + (uint64_t)k * Q35_TILE_BYTES, next, n,
                              w + i * (PANEL / 64), weights, has_b, ring);
+            }
             all_tokens(a, w, s, blocks, k * width, cols);
         }
     }
