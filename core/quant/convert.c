@@ -348,36 +348,52 @@ static enum q35_status check_target(const char *in, const char *out, struct q35_
                 : Q35_OK;
 }
 
-/* Raises the most sensitive matrices of the decoder layers to 7 bits, within p->target_bits. */
+/* The options of output o, of which `rate` schemes are there; the one it has if that is fixed. */
+static void list_options(const struct output *o, const uint32_t *rate, double *const *moves,
+                         struct q35_budget_item *item)
+{
+    uint32_t i;
+    item->n = o->fixed ? 1 : Q35_BUDGET_OPTIONS;
+    for (i = 0; i < item->n; i++) {
+        item->option[i].cost = moves[i][(size_t)o->layer * Q35_ROLE_INFO_COUNT + o->role];
+        item->option[i].bytes =
+            o->fixed ? o->bytes : q35_blob_bytes(rate[i], o->from.rows, o->from.cols);
+    }
+}
+
+/* Gives the decoder layers' matrices 7, 3.5 or 2.33 bits, within p->target_bits. */
 static enum q35_status spend_bits(struct convert *c)
 {
-    uint32_t layers = q35_source_params(c->source)->n_layers, i;
-    double *s = malloc(sizeof(*s) * layers * Q35_ROLE_INFO_COUNT), weights = 0;
+    const uint32_t scheme = c->p->scheme, layers = q35_source_params(c->source)->n_layers;
+    const uint32_t rate[Q35_BUDGET_OPTIONS] = {
+        Q35_SCHEME_TRIPLE, Q35_SCHEME_WEIGHTS(scheme) == 2 ? scheme : (uint32_t)Q35_SCHEME_TRELLIS,
+        Q35_SCHEME_SINGLE};
+    size_t most = (size_t)layers * Q35_ROLE_INFO_COUNT;
+    double *s = malloc(sizeof(*s) * most * Q35_BUDGET_OPTIONS), weights = 0;
+    double *const moves[Q35_BUDGET_OPTIONS] = {s, s + most, s + 2 * most};
     struct q35_budget_item *items = calloc(c->count, sizeof(*items));
-    enum q35_status st;
+    enum q35_status st = Q35_OK;
+    uint32_t i;
     if (!s || !items)
         st = q35_fail(c->err, Q35_E_NOMEM, "no memory to convert");
-    else
-        st = q35_sensitivity(c->source, &c->calibrate, c->p->scheme, s, c->err);
+    for (i = 0; i < Q35_BUDGET_OPTIONS && !st; i++)
+        st = q35_sensitivity(c->source, &c->calibrate, rate[i], moves[i], c->err);
     for (i = 0; i < c->count && !st; i++) {
         const struct output *o = &c->outputs[i];
         if (!o->scheme || !o->decoder)
             continue;
-        items[i].bytes = items[i].more_bytes = o->bytes;
-        items[i].sensitivity = s[(size_t)o->layer * Q35_ROLE_INFO_COUNT + o->role];
-        if (!o->fixed)
-            items[i].more_bytes = q35_blob_bytes(Q35_SCHEME_SINGLE, o->from.rows, o->from.cols);
+        list_options(o, rate, moves, &items[i]);
         weights += (double)o->from.rows * o->from.cols;
     }
     if (!st &&
         !q35_budget_spend(items, c->count, (uint64_t)((double)c->p->target_bits * weights / 8)))
         st = q35_fail(c->err, Q35_E_INVALID,
-                      "%g bits a weight are not enough for the scheme, row scales and padding",
+                      "%g bits a weight are not enough for 2.33, row scales, tables and padding",
                       (double)c->p->target_bits);
     for (i = 0; i < c->count && !st; i++)
-        if (items[i].more) {
-            c->outputs[i].scheme = Q35_SCHEME_SINGLE;
-            c->outputs[i].bytes = items[i].more_bytes;
+        if (items[i].n > 1) {
+            c->outputs[i].scheme = rate[items[i].chosen];
+            c->outputs[i].bytes = items[i].option[items[i].chosen].bytes;
         }
     free(s);
     free(items);

@@ -26,8 +26,8 @@ struct q35_convert_params {
     float correct, damp;
     uint32_t sweeps; /* of encode.h */
     /* 0, or bits a weight that the decoder layers' matrices may take on average, all that is stored
-     * counted: beyond what `scheme` needs, the most sensitive ones get 7 bits (sensitivity.h).
-     * Needs calibrate. Tensors that tensor_types names keep their type. */
+     * counted (codes, row scales, tables, padding): each gets 7 bits, those of `scheme` (of trellis
+     * if that has no pairs) or 2.33, as it is sensitive (sensitivity.h). Needs calibrate. Tensors that tensor_types names keep their type. */
     float target_bits;
     /* Weights done of all weights, after each tensor and often between; any thread, never two at
      * once. May be NULL. */

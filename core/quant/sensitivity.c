@@ -158,31 +158,50 @@ enum q35_status q35_sensitivity(const struct q35_source *source,
     return st;
 }
 
-static double worth(const struct q35_budget_item *i)
+/* The least bytes; of two that take the same, the cheaper. */
+static uint32_t smallest(const struct q35_budget_item *item)
 {
-    return i->more_bytes > i->bytes ? i->sensitivity / (double)(i->more_bytes - i->bytes) : 0;
+    uint32_t k, best = 0;
+    for (k = 1; k < item->n; k++)
+        if (item->option[k].bytes < item->option[best].bytes ||
+            (item->option[k].bytes == item->option[best].bytes &&
+             item->option[k].cost < item->option[best].cost))
+            best = k;
+    return best;
+}
+
+/* What the step to option k saves per byte; 0 if it saves nothing or takes more than `left`. */
+static double worth(const struct q35_budget_item *item, uint32_t k, uint64_t left)
+{
+    uint64_t from = item->option[item->chosen].bytes, to = item->option[k].bytes;
+    double saved = item->option[item->chosen].cost - item->option[k].cost;
+    return to > from && to - from <= left && saved > 0 ? saved / (double)(to - from) : 0;
 }
 
 bool q35_budget_spend(struct q35_budget_item *items, uint32_t n, uint64_t budget)
 {
     uint64_t spent = 0;
-    uint32_t i, round;
+    uint32_t i, k;
     for (i = 0; i < n; i++) {
-        items[i].more = false;
-        spent += items[i].bytes;
+        items[i].chosen = smallest(&items[i]);
+        spent += items[i].n ? items[i].option[items[i].chosen].bytes : 0;
     }
     if (spent > budget)
         return false;
-    for (round = 0; round < n; round++) { /* the best that still fits */
+    for (;;) {
         struct q35_budget_item *best = NULL;
+        uint32_t to = 0;
+        double most = 0;
         for (i = 0; i < n; i++)
-            if (!items[i].more && worth(&items[i]) > (best ? worth(best) : 0) &&
-                spent + items[i].more_bytes - items[i].bytes <= budget)
-                best = &items[i];
+            for (k = 0; k < items[i].n; k++)
+                if (worth(&items[i], k, budget - spent) > most) {
+                    best = &items[i];
+                    to = k;
+                    most = worth(best, k, budget - spent);
+                }
         if (!best)
-            break;
-        best->more = true;
-        spent += best->more_bytes - best->bytes;
+            return true;
+        spent += best->option[to].bytes - best->option[best->chosen].bytes;
+        best->chosen = to;
     }
-    return true;
 }

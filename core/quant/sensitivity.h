@@ -15,14 +15,20 @@ enum q35_status q35_sensitivity(const struct q35_source *source,
                                 const struct q35_calibrate_params *p, uint32_t scheme, double *out,
                                 struct q35_error *err);
 
+enum { Q35_BUDGET_OPTIONS = 3 };
+
 struct q35_budget_item {
-    double sensitivity;
-    uint64_t bytes, more_bytes; /* with few bits and with many */
-    bool more;                  /* out: many */
+    uint32_t n; /* options: 0, the item takes nothing, to Q35_BUDGET_OPTIONS */
+    struct {
+        double cost;
+        uint64_t bytes;
+    } option[Q35_BUDGET_OPTIONS]; /* in any order */
+    uint32_t chosen;              /* out */
 };
 
-/* Gives more bits where the sensitivity per byte is highest, as long as the sum of bytes stays
- * within `budget`. False if not even the few bits fit. */
+/* Chooses an option of each item so that the sum of bytes stays within `budget` and the sum of
+ * costs is small: from the fewest bytes on, always the step to a better option of an item that
+ * saves most per byte and still fits. False if not even the fewest bytes fit. */
 bool q35_budget_spend(struct q35_budget_item *items, uint32_t n, uint64_t budget);
 
 #endif

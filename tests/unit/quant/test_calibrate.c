@@ -334,22 +334,32 @@ static void test_correction(void **state)
 static void test_budget(void **state)
 {
     struct q35_budget_item items[] = {
-        {0.1, 100, 200, false}, {0.5, 100, 300, false},
-        {0.3, 50, 100, false},  {9.0, 100, 100, false}, /* nothing to gain */
-        {0.0, 10, 20, false},
+        {2, {{0.1, 100}, {0, 200}}, 9},
+        {3, {{0.5, 100}, {0, 300}, {0.9, 60}}, 9},
+        {2, {{0, 100}, {0.3, 50}}, 9},
+        {2, {{9, 100}, {9, 100}}, 9}, /* nothing to gain */
+        {2, {{0, 10}, {0, 20}}, 9},
+        {0, {{0, 0}}, 9}, /* takes no part */
+        {1, {{1, 40}}, 9},
+        {3, {{0.5, 5}, {0.2, 5}, {0.6, 1}}, 9},
     };
     const uint32_t n = Q35_COUNT(items);
     (void)state;
-    assert_false(q35_budget_spend(items, n, 359));
-    assert_true(q35_budget_spend(items, n, 360));
-    assert_false(items[0].more || items[1].more || items[2].more);
-    assert_true(q35_budget_spend(items, n, 410)); /* 0.3 for 50 bytes is the best */
-    assert_true(items[2].more && !items[0].more && !items[1].more);
-    assert_true(q35_budget_spend(items, n, 609)); /* 0.5 for 200 does not fit: 0.1 for 100 does */
-    assert_true(items[2].more && items[0].more && !items[1].more);
+    assert_false(q35_budget_spend(items, n, 360));
+    assert_true(q35_budget_spend(items, n, 361));
+    assert_int_equal(items[1].chosen, 2);
+    assert_true(items[0].chosen == 0 && items[2].chosen == 1 && items[7].chosen == 2);
+    assert_true(q35_budget_spend(items, n, 365)); /* of two that take 4 bytes the better */
+    assert_int_equal(items[7].chosen, 1);
+    assert_true(q35_budget_spend(items, n, 405)); /* 0.4 for 40 bytes is the best */
+    assert_true(items[1].chosen == 0 && items[2].chosen == 1);
+    assert_true(q35_budget_spend(items, n, 455)); /* then 0.3 for 50 */
+    assert_true(items[2].chosen == 0 && items[0].chosen == 0);
+    assert_true(q35_budget_spend(items, n, 654)); /* 0.5 for 200 does not fit: 0.1 for 100 does */
+    assert_true(items[0].chosen == 1 && items[1].chosen == 0);
     assert_true(q35_budget_spend(items, n, 10000));
-    assert_true(items[0].more && items[1].more && items[2].more);
-    assert_false(items[3].more || items[4].more);
+    assert_true(items[0].chosen == 1 && items[1].chosen == 1 && items[2].chosen == 0);
+    assert_true(items[4].chosen == 0 && items[6].chosen == 0);
 }
 
 int main(void)
