@@ -348,16 +348,27 @@ static enum q35_status check_target(const char *in, const char *out, struct q35_
                 : Q35_OK;
 }
 
-/* The options of output o, of which `rate` schemes are there; the one it has if that is fixed. */
+/* The options of output o, from the schemes rate[]: the one it has if that is fixed. Where a scheme
+ * takes as much as the next one, which errs less, it is none. */
 static void list_options(const struct output *o, const uint32_t *rate, double *const *moves,
-                         struct q35_budget_item *item)
+                         struct q35_budget_item *item, uint32_t *schemes)
 {
+    size_t at = (size_t)o->layer * Q35_ROLE_INFO_COUNT + o->role;
+    uint64_t bytes, next = o->bytes;
     uint32_t i;
-    item->n = o->fixed ? 1 : Q35_BUDGET_OPTIONS;
-    for (i = 0; i < item->n; i++) {
-        item->option[i].cost = moves[i][(size_t)o->layer * Q35_ROLE_INFO_COUNT + o->role];
-        item->option[i].bytes =
-            o->fixed ? o->bytes : q35_blob_bytes(rate[i], o->from.rows, o->from.cols);
+    if (o->fixed) {
+        item->n = 1;
+        item->option[0].bytes = o->bytes;
+        schemes[0] = o->scheme;
+        return;
+    }
+    for (i = Q35_BUDGET_OPTIONS; i-- > 0; next = bytes) {
+        bytes = q35_blob_bytes(rate[i], o->from.rows, o->from.cols);
+        if (i + 1 < Q35_BUDGET_OPTIONS && bytes >= next)
+            continue;
+        item->option[item->n].cost = moves[i][at];
+        item->option[item->n].bytes = bytes;
+        schemes[item->n++] = rate[i];
     }
 }
 
@@ -372,9 +383,10 @@ static enum q35_status spend_bits(struct convert *c)
     double *s = malloc(sizeof(*s) * most * Q35_BUDGET_OPTIONS), weights = 0;
     double *const moves[Q35_BUDGET_OPTIONS] = {s, s + most, s + 2 * most};
     struct q35_budget_item *items = calloc(c->count, sizeof(*items));
+    uint32_t(*schemes)[Q35_BUDGET_OPTIONS] = calloc(c->count, sizeof(*schemes));
     enum q35_status st = Q35_OK;
     uint32_t i;
-    if (!s || !items)
+    if (!s || !items || !schemes)
         st = q35_fail(c->err, Q35_E_NOMEM, "no memory to convert");
     for (i = 0; i < Q35_BUDGET_OPTIONS && !st; i++)
         st = q35_sensitivity(c->source, &c->calibrate, rate[i], moves[i], c->err);
@@ -382,21 +394,24 @@ static enum q35_status spend_bits(struct convert *c)
         const struct output *o = &c->outputs[i];
         if (!o->scheme || !o->decoder)
             continue;
-        list_options(o, rate, moves, &items[i]);
+        list_options(o, rate, moves, &items[i], schemes[i]);
         weights += (double)o->from.rows * o->from.cols;
     }
-    if (!st &&
-        !q35_budget_spend(items, c->count, (uint64_t)((double)c->p->target_bits * weights / 8)))
-        st = q35_fail(c->err, Q35_E_INVALID,
+    if (!st)
+        st = q35_budget_spend(items, c->count, (uint64_t)((double)c->p->target_bits * weights / 8),
+                              c->err);
+    if (st == Q35_E_INVALID)
+        st = q35_fail(c->err, st,
                       "%g bits a weight are not enough for 2.33, row scales, tables and padding",
                       (double)c->p->target_bits);
     for (i = 0; i < c->count && !st; i++)
-        if (items[i].n > 1) {
-            c->outputs[i].scheme = rate[items[i].chosen];
+        if (items[i].n) {
+            c->outputs[i].scheme = schemes[i][items[i].chosen];
             c->outputs[i].bytes = items[i].option[items[i].chosen].bytes;
         }
     free(s);
     free(items);
+    free(schemes);
     return st;
 }
 

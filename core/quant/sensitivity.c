@@ -170,38 +170,83 @@ static uint32_t smallest(const struct q35_budget_item *item)
     return best;
 }
 
-/* What the step to option k saves per byte; 0 if it saves nothing or takes more than `left`. */
-static double worth(const struct q35_budget_item *item, uint32_t k, uint64_t left)
+static uint64_t divisor(uint64_t a, uint64_t b)
 {
-    uint64_t from = item->option[item->chosen].bytes, to = item->option[k].bytes;
-    double saved = item->option[item->chosen].cost - item->option[k].cost;
-    return to > from && to - from <= left && saved > 0 ? saved / (double)(to - from) : 0;
+    while (b) {
+        uint64_t r = a % b;
+        a = b;
+        b = r;
+    }
+    return a;
 }
 
-bool q35_budget_spend(struct q35_budget_item *items, uint32_t n, uint64_t budget)
+/* The bytes of option k beyond the fewest. */
+static uint64_t extra(const struct q35_budget_item *item, uint32_t k)
 {
-    uint64_t spent = 0;
-    uint32_t i, k;
-    for (i = 0; i < n; i++) {
-        items[i].chosen = smallest(&items[i]);
-        spent += items[i].n ? items[i].option[items[i].chosen].bytes : 0;
+    return item->option[k].bytes - item->option[smallest(item)].bytes;
+}
+
+enum { MAX_UNITS = 65536 };
+
+/* Least costs of items so far, by what they may spend: cost[units + 1], pick[units + 1] the option
+ * of this item. */
+static void add_item(const struct q35_budget_item *item, uint64_t unit, uint32_t units,
+                     double *cost, uint8_t *pick)
+{
+    uint32_t k, u, need[Q35_BUDGET_OPTIONS], least = smallest(item);
+    for (k = 0; k < item->n; k++) {
+        uint64_t n = (extra(item, k) + unit - 1) / unit;
+        need[k] = n > units ? units + 1 : (uint32_t)n;
     }
+    for (u = units + 1; u-- > 0;) { /* from the top: below, the costs are still without this item */
+        double best = cost[u] + item->option[least].cost;
+        pick[u] = (uint8_t)least;
+        for (k = 0; k < item->n; k++)
+            if (need[k] <= u && cost[u - need[k]] + item->option[k].cost < best) {
+                best = cost[u - need[k]] + item->option[k].cost;
+                pick[u] = (uint8_t)k;
+            }
+        cost[u] = best;
+    }
+}
+
+enum q35_status q35_budget_spend(struct q35_budget_item *items, uint32_t n, uint64_t budget,
+                                 struct q35_error *err)
+{
+    uint64_t spent = 0, unit = 0;
+    uint32_t i, k, units, left;
+    size_t stride;
+    double *cost;
+    uint8_t *pick;
+    for (i = 0; i < n; i++)
+        for (k = 0; k < items[i].n; k++) {
+            spent += k ? 0 : items[i].option[smallest(&items[i])].bytes;
+            unit = divisor(unit, extra(&items[i], k));
+        }
     if (spent > budget)
-        return false;
-    for (;;) {
-        struct q35_budget_item *best = NULL;
-        uint32_t to = 0;
-        double most = 0;
-        for (i = 0; i < n; i++)
-            for (k = 0; k < items[i].n; k++)
-                if (worth(&items[i], k, budget - spent) > most) {
-                    best = &items[i];
-                    to = k;
-                    most = worth(best, k, budget - spent);
-                }
-        if (!best)
-            return true;
-        spent += best->option[to].bytes - best->option[best->chosen].bytes;
-        best->chosen = to;
+        return q35_fail(err, Q35_E_INVALID, "%llu bytes are needed, %llu may be spent",
+                        (unsigned long long)spent, (unsigned long long)budget);
+    unit = unit ? unit : 1;
+    if ((budget - spent) / unit > MAX_UNITS)
+        unit = (budget - spent + MAX_UNITS - 1) / MAX_UNITS;
+    units = left = (uint32_t)((budget - spent) / unit);
+    stride = (size_t)units + 1;
+    cost = calloc(stride, sizeof(*cost));
+    pick = malloc(stride * (n ? n : 1));
+    if (!cost || !pick) {
+        free(cost);
+        free(pick);
+        return q35_fail(err, Q35_E_NOMEM, "no memory to spend %u units", units);
     }
+    for (i = 0; i < n; i++)
+        if (items[i].n)
+            add_item(&items[i], unit, units, cost, pick + i * stride);
+    for (i = n; i-- > 0;)
+        if (items[i].n) {
+            items[i].chosen = pick[i * stride + left];
+            left -= (uint32_t)((extra(&items[i], items[i].chosen) + unit - 1) / unit);
+        }
+    free(cost);
+    free(pick);
+    return Q35_OK;
 }

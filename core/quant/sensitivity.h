@@ -26,9 +26,11 @@ struct q35_budget_item {
     uint32_t chosen;              /* out */
 };
 
-/* Chooses an option of each item so that the sum of bytes stays within `budget` and the sum of
- * costs is small: from the fewest bytes on, always the step to a better option of an item that
- * saves most per byte and still fits. False if not even the fewest bytes fit. */
-bool q35_budget_spend(struct q35_budget_item *items, uint32_t n, uint64_t budget);
+/* Chooses an option of each item so that the sum of costs is the least that a sum of bytes within
+ * `budget` allows: exactly, where the differences of bytes are multiples of a number that goes into
+ * what is left to spend at most 65536 times, else for bytes rounded up to such multiples. INVALID
+ * if not even the fewest bytes fit; NOMEM. */
+enum q35_status q35_budget_spend(struct q35_budget_item *items, uint32_t n, uint64_t budget,
+                                 struct q35_error *err);
 
 #endif

@@ -331,6 +331,20 @@ static void test_correction(void **state)
     q35_moments_fini(&m);
 }
 
+static uint64_t budget_bytes(const struct q35_budget_item *items, uint32_t n, double *cost)
+{
+    uint64_t bytes = 0;
+    uint32_t i;
+    for (*cost = 0, i = 0; i < n; i++)
+        if (items[i].n) {
+            assert_true(items[i].chosen < items[i].n);
+            bytes += items[i].option[items[i].chosen].bytes;
+            *cost += items[i].option[items[i].chosen].cost;
+        }
+    return bytes;
+}
+
+/* Against every choice there is. */
 static void test_budget(void **state)
 {
     struct q35_budget_item items[] = {
@@ -338,28 +352,38 @@ static void test_budget(void **state)
         {3, {{0.5, 100}, {0, 300}, {0.9, 60}}, 9},
         {2, {{0, 100}, {0.3, 50}}, 9},
         {2, {{9, 100}, {9, 100}}, 9}, /* nothing to gain */
-        {2, {{0, 10}, {0, 20}}, 9},
-        {0, {{0, 0}}, 9}, /* takes no part */
+        {0, {{0, 0}}, 9},             /* takes no part */
         {1, {{1, 40}}, 9},
         {3, {{0.5, 5}, {0.2, 5}, {0.6, 1}}, 9},
     };
-    const uint32_t n = Q35_COUNT(items);
+    struct q35_error err = Q35_ERROR_INIT;
+    const uint32_t n = Q35_COUNT(items), few = 100 + 60 + 50 + 100 + 40 + 1;
+    uint64_t budget;
+    double cost, before = 1e9;
     (void)state;
-    assert_false(q35_budget_spend(items, n, 360));
-    assert_true(q35_budget_spend(items, n, 361));
-    assert_int_equal(items[1].chosen, 2);
-    assert_true(items[0].chosen == 0 && items[2].chosen == 1 && items[7].chosen == 2);
-    assert_true(q35_budget_spend(items, n, 365)); /* of two that take 4 bytes the better */
-    assert_int_equal(items[7].chosen, 1);
-    assert_true(q35_budget_spend(items, n, 405)); /* 0.4 for 40 bytes is the best */
-    assert_true(items[1].chosen == 0 && items[2].chosen == 1);
-    assert_true(q35_budget_spend(items, n, 455)); /* then 0.3 for 50 */
-    assert_true(items[2].chosen == 0 && items[0].chosen == 0);
-    assert_true(q35_budget_spend(items, n, 654)); /* 0.5 for 200 does not fit: 0.1 for 100 does */
-    assert_true(items[0].chosen == 1 && items[1].chosen == 0);
-    assert_true(q35_budget_spend(items, n, 10000));
-    assert_true(items[0].chosen == 1 && items[1].chosen == 1 && items[2].chosen == 0);
-    assert_true(items[4].chosen == 0 && items[6].chosen == 0);
+    assert_int_equal(q35_budget_spend(items, n, few - 1, &err), Q35_E_INVALID);
+    for (budget = few; budget < few + 400; budget += 3) {
+        double least = 1e9;
+        uint32_t choice, i, c;
+        assert_int_equal(q35_budget_spend(items, n, budget, &err), Q35_OK);
+        assert_true(budget_bytes(items, n, &cost) <= budget);
+        for (choice = 0; choice < 2187; choice++) {
+            double sum = 0;
+            uint64_t bytes = 0;
+            for (i = 0, c = choice; i < n; i++, c /= 3) {
+                if (c % 3 >= items[i].n && items[i].n)
+                    break;
+                sum += items[i].n ? items[i].option[c % 3].cost : 0;
+                bytes += items[i].n ? items[i].option[c % 3].bytes : 0;
+            }
+            if (i == n && bytes <= budget && sum < least)
+                least = sum;
+        }
+        assert_true(fabs(cost - least) < 1e-9 && cost <= before);
+        before = cost;
+    }
+    assert_int_equal(q35_budget_spend(items, n, 1u << 30, &err), Q35_OK); /* in coarse units */
+    assert_true(budget_bytes(items, n, &cost) == 100 + 200 + 300 + 100 + 40 + 5);
 }
 
 int main(void)
