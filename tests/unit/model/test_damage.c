@@ -107,7 +107,13 @@ static void packed_damage_is_found(void **state)
     expect(data, bytes, Q35_E_UNSUPPORTED, "unknown scheme");
     value_of(data, bytes, "q35.packed.scheme")[12] = Q35_SCHEME_TRELLIS & 255;
     expect(data, bytes, Q35_E_UNSUPPORTED, "unknown scheme");
+    value_of(data, bytes, "q35.packed.scheme")[12] = Q35_SCHEME_TRIPLE & 255;
+    value_of(data, bytes, "q35.packed.scheme")[13] = 3;
+    value_of(data, bytes, "q35.packed.scheme")[14] = 1;
+    expect(data, bytes, Q35_E_FORMAT, "token_embd.weight is not 17856 bytes");
     value_of(data, bytes, "q35.packed.scheme")[12] = Q35_SCHEME_SINGLE & 255;
+    value_of(data, bytes, "q35.packed.scheme")[13] = 1;
+    value_of(data, bytes, "q35.packed.scheme")[14] = 0;
     value_of(data, bytes, "q35.rope_style")[0] = 5;
     expect(data, bytes, Q35_E_FORMAT, "rope_style");
     value_of(data, bytes, "q35.rope_style")[0] = 0;

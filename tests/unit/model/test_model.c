@@ -79,7 +79,10 @@ static void converts_and_opens(void **state)
     static const struct {
         uint32_t scheme;
         double error;
-    } schemes[] = {{Q35_SCHEME_TRELLIS, 0.12}, {Q35_SCHEME_VQ2, 0.14}, {Q35_SCHEME_ALT43, 0.17}};
+    } schemes[] = {{Q35_SCHEME_TRELLIS, 0.12},
+                   {Q35_SCHEME_VQ2, 0.14},
+                   {Q35_SCHEME_ALT43, 0.17},
+                   {Q35_SCHEME_TRIPLE, 0.12}}; /* 128 columns: pairs */
     struct fixture f = with_tokenizer();
     struct q35_error err = Q35_ERROR_INIT;
     size_t i;
