@@ -53,7 +53,9 @@ INLINE void decode_a(const struct tables *t, const uint8_t *tile, uint32_t n, ui
         struct above up = {t->high, t->high};
         decode_seam(t, tile, &up, has_b, ring);
         UNROLL
-        for (r = 0; r < 16; r++) {
+        for (r = 0; r < 16; r++) { /* what is decoded next follows the n tiles */
+            _mm_prefetch((const char *)tile + (uint64_t)n * Q35_TILE_BYTES + Q35_ROW_BYTES * r,
+                         _MM_HINT_T1);
             decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, of_row);
             for (c = 0; c < (uint32_t)weights; c++)
                 _mm512_store_si512(w + c * TILE + 64 * r, of_row[c]);

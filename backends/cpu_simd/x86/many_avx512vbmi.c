@@ -61,7 +61,7 @@ INLINE void decode_panel(const struct tables *t, const uint8_t *tile, const uint
         decode_seam(t, tile, &up, has_b, ring);
         UNROLL
         for (r = 0; r < 16; r++) {
-            _mm_prefetch((const char *)next + 56 * r, _MM_HINT_T1);
+            _mm_prefetch((const char *)next + Q35_ROW_BYTES * r, _MM_HINT_T1);
             decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, of_row);
             for (c = 0; c < (uint32_t)weights; c++)
                 rows[c][r] = of_row[c];
@@ -127,7 +127,8 @@ PRODUCT(4, 1)
 PRODUCT(8, 1)
 PRODUCT(12, 1)
 PRODUCT(4, 2)
-PRODUCT(8, 2) PRODUCT(12, 2)
+PRODUCT(8, 2)
+PRODUCT(12, 2)
 
     static void (*const products[2][3])(const struct micro *) = {
         {product_4_1, product_8_1, product_12_1}, {product_4_2, product_8_2, product_12_2}};
