@@ -61,7 +61,8 @@ const uint8_t *q35_model_data(const struct q35_model *m, uint32_t layer, uint32_
 uint64_t q35_model_bytes(const struct q35_model *m);
 uint64_t q35_model_bytes_per_token(const struct q35_model *m);
 
-/* A model of a named shape with random codes: "llama-1b", "llama-7b", "llama-70b:N" (N layers).
+/* A model of a named shape with random codes: "llama-1b", "llama-7b", "llama-70b:N" (N layers), of
+ * scheme trellis or with another scheme's name behind it: "llama-1b/triple".
  * with_data false: descriptors alone, for planning. */
 enum q35_status q35_model_synthetic(struct q35_model **out, const char *shape, bool with_data,
                                     struct q35_error *err);

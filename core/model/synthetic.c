@@ -25,13 +25,19 @@ static const struct {
     {"llama-70b", 0, 8192, 28672, 64, 8, 128},
 };
 
-/* "NAME" or "NAME:N" to an index of shapes and a number of layers. */
-static enum q35_status parse_shape(const char *text, struct q35_params *p, struct q35_error *err)
+/* "NAME" or "NAME:N", and "/SCHEME" behind it, to an index of shapes and a number of layers. */
+static enum q35_status parse_shape(const char *text, struct q35_params *p, uint32_t *scheme,
+                                   struct q35_error *err)
 {
-    const char *colon = strchr(text, ':');
-    size_t len = colon ? (size_t)(colon - text) : strlen(text), i;
+    const char *slash = strchr(text, '/');
+    size_t whole = slash ? (size_t)(slash - text) : strlen(text);
+    const char *colon = memchr(text, ':', whole);
+    size_t len = colon ? (size_t)(colon - text) : whole, i;
     unsigned long n = 0;
-    char *end;
+    char *end = NULL;
+    *scheme = slash ? q35_scheme_find(slash + 1) : (uint32_t)Q35_SCHEME_TRELLIS;
+    if (!*scheme || !q35_shipped_tables(*scheme))
+        return q35_fail(err, Q35_E_INVALID, "shape '%s': no scheme has that name", text);
     for (i = 0; i < Q35_COUNT(shapes); i++)
         if (strlen(shapes[i].name) == len && memcmp(shapes[i].name, text, len) == 0)
             break;
@@ -40,7 +46,7 @@ static enum q35_status parse_shape(const char *text, struct q35_params *p, struc
                         "unknown shape '%s'; there are llama-1b, llama-7b and llama-70b:N", text);
     if (colon && colon[1] >= '0' && colon[1] <= '9')
         n = strtoul(colon + 1, &end, 10);
-    if (colon && (n < 1 || n > 1000 || *end))
+    if (colon && (n < 1 || n > 1000 || end != text + whole))
         return q35_fail(err, Q35_E_INVALID, "shape '%s': layers are a number from 1 to 1000", text);
     if (!colon && !shapes[i].layers)
         return q35_fail(err, Q35_E_INVALID, "shape '%s' needs a number of layers: %s:4", text,
@@ -56,10 +62,11 @@ static enum q35_status parse_shape(const char *text, struct q35_params *p, struc
     return Q35_OK;
 }
 
-static enum q35_status make_params(const char *shape, struct q35_params *p, struct q35_error *err)
+static enum q35_status make_params(const char *shape, struct q35_params *p, uint32_t *scheme,
+                                   struct q35_error *err)
 {
     struct q35_rope_scaling r = {.theta = 500000.0f, .factor = 1.0f};
-    enum q35_status st = parse_shape(shape, p, err);
+    enum q35_status st = parse_shape(shape, p, scheme, err);
     if (st != Q35_OK)
         return st;
     p->rope_style = Q35_ROPE_HALVES;
@@ -74,7 +81,7 @@ static enum q35_status make_params(const char *shape, struct q35_params *p, stru
 
 /* ---- descriptors -------------------------------------------------------------------------- */
 
-static void add_role(struct q35_model *m, uint32_t layer, uint32_t role)
+static void add_role(struct q35_model *m, uint32_t layer, uint32_t role, uint32_t scheme)
 {
     const struct q35_role_info *r = &q35_role_infos[role];
     struct q35_tensor_desc d = {.role = role};
@@ -84,7 +91,7 @@ static void add_role(struct q35_model *m, uint32_t layer, uint32_t role)
     d.bytes = 4ull * d.cols;
     if (r->rows != Q35_DIM_ONE) {
         d.type = Q35_TENSOR_PACKED;
-        d.scheme = end ? Q35_SCHEME_SINGLE : Q35_SCHEME_TRELLIS;
+        d.scheme = end ? (uint32_t)Q35_SCHEME_SINGLE : scheme;
         d.rot_block = q35_rot_block(d.cols);
         d.rot_seed = ROT_SEED;
         d.bytes = q35_blob_bytes(d.scheme, d.rows, d.cols);
@@ -92,16 +99,16 @@ static void add_role(struct q35_model *m, uint32_t layer, uint32_t role)
     q35_model_add(m, layer, &d, NULL);
 }
 
-static void add_roles(struct q35_model *m)
+static void add_roles(struct q35_model *m, uint32_t scheme)
 {
     uint32_t n = m->params.n_layers, i, role;
-    add_role(m, 0, Q35_ROLE_TOKEN_EMBED);
+    add_role(m, 0, Q35_ROLE_TOKEN_EMBED, scheme);
     for (i = 1; i <= n; i++)
         for (role = 0; role < Q35_ROLE_INFO_COUNT; role++)
             if (q35_role_infos[role].per_layer && !q35_role_infos[role].optional)
-                add_role(m, i, role);
-    add_role(m, n + 1, Q35_ROLE_OUT_NORM);
-    add_role(m, n + 1, Q35_ROLE_HEAD);
+                add_role(m, i, role, scheme);
+    add_role(m, n + 1, Q35_ROLE_OUT_NORM, scheme);
+    add_role(m, n + 1, Q35_ROLE_HEAD, scheme);
 }
 
 /* ---- data --------------------------------------------------------------------------------- */
@@ -205,7 +212,7 @@ static enum q35_status make_data(struct q35_model *m, struct q35_error *err)
 {
     uint32_t count = (m->params.n_layers + 2) * MODEL_LAYER_TENSORS, i;
     uint64_t bytes = 0, at = 0;
-    if (!q35_shipped_tables(Q35_SCHEME_TRELLIS) || !q35_shipped_tables(Q35_SCHEME_SINGLE))
+    if (!q35_shipped_tables(Q35_SCHEME_SINGLE))
         return q35_fail(err, Q35_E_INTERNAL, "tables for synthetic weights are missing");
     for (i = 0; i < count; i++)
         bytes += (m->descs[i].bytes + 63) & ~63ull;
@@ -231,18 +238,19 @@ enum q35_status q35_model_synthetic(struct q35_model **out, const char *shape, b
                                     struct q35_error *err)
 {
     struct q35_model *m = calloc(1, sizeof(*m));
+    uint32_t scheme;
     enum q35_status st;
     *out = NULL;
     if (!m || !(m->path = strdup(shape))) {
         free(m);
         return q35_fail(err, Q35_E_NOMEM, "no memory for a model");
     }
-    snprintf(m->scheme, sizeof(m->scheme), "%s", q35_scheme_name(Q35_SCHEME_TRELLIS));
-    st = make_params(shape, &m->params, err);
+    st = make_params(shape, &m->params, &scheme, err);
     if (st == Q35_OK)
         st = q35_model_graph(m, err);
     if (st == Q35_OK) {
-        add_roles(m);
+        snprintf(m->scheme, sizeof(m->scheme), "%s", q35_scheme_name(scheme));
+        add_roles(m, scheme);
         st = with_data ? make_data(m, err) : Q35_OK;
     }
     if (st == Q35_OK)

@@ -15,7 +15,8 @@
 #define MIN_STEPS 3u
 
 static const struct cli_option options[] = {
-    {0, "synthetic", "SHAPE", "random weights: llama-1b, llama-7b or llama-70b:LAYERS"},
+    {0, "synthetic", "SHAPE",
+     "random weights: llama-1b, llama-7b or llama-70b:LAYERS, /SCHEME for other codes"},
     {'m', "model", "FILE", "a packed model instead"},
     {0, "backend", "NAME", "plugin, by name or path [cpu_simd]"},
     {'t', "threads", "N", "threads of the backend [one for each CPU]"},

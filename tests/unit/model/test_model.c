@@ -311,6 +311,15 @@ static void synthetic_shapes(void **state)
     assert_int_equal(find(m, 80, Q35_ROLE_DOWN, &data)->bytes,
                      512 + 4 * 8192 + 8192ull * 28672 * 7 / 16 + 64);
     q35_model_close(m);
+    /* three weights a code: 28,672 columns are 149.3 tiles of 192 */
+    assert_int_equal(q35_model_synthetic(&m, "llama-70b:1/triple", false, &err), Q35_OK);
+    assert_int_equal(find(m, 1, Q35_ROLE_DOWN, &data)->bytes,
+                     512 + 4 * 8192 + 512ull * 150 * 896 + 64);
+    assert_int_equal(find(m, 0, Q35_ROLE_TOKEN_EMBED, &data)->scheme, Q35_SCHEME_SINGLE);
+    q35_model_close(m);
+    assert_int_equal(q35_model_synthetic(&m, "llama-1b/none", false, &err), Q35_E_INVALID);
+    assert_int_equal(q35_model_synthetic(&m, "llama-1b/", false, &err), Q35_E_INVALID);
+    assert_int_equal(q35_model_synthetic(&m, "llama-70b:4x/vq2", false, &err), Q35_E_INVALID);
     assert_int_equal(q35_model_synthetic(&m, "llama-70b", false, &err), Q35_E_INVALID);
     assert_int_equal(q35_model_synthetic(&m, "llama-70b:0", false, &err), Q35_E_INVALID);
     assert_int_equal(q35_model_synthetic(&m, "llama-70b:x", false, &err), Q35_E_INVALID);
