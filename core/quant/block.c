@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "core/quant/feedback.h"
+#include "core/quant/refine.h"
 #include "core/quant/tables.h"
 
 #define ROWS Q35_TILE_ROWS
@@ -70,7 +71,7 @@ enum q35_status q35_block_job_init(struct q35_block_job *j, const struct q35_enc
     j->weights = Q35_SCHEME_WEIGHTS(p->scheme);
     j->unit = own->unit;
     j->feedback = p->feedback;
-    j->sweeps = p->feedback && !Q35_SCHEME_RING(p->scheme) ? p->sweeps : 0;
+    j->sweeps = p->feedback ? p->sweeps : 0;
     if (p->feedback && (p->feedback->n != j->cols_padded || p->feedback->halves != j->weights))
         return q35_fail(err, Q35_E_INVALID, "feedback of %u columns for a matrix of %u",
                         p->feedback->n, j->cols_padded);
@@ -339,6 +340,44 @@ static void refit(const struct q35_block_job *j, const struct q35_block *k, cons
     }
 }
 
+static void first_sigma(const struct q35_block_job *j, struct q35_block *k, double sigma[16])
+{
+    uint32_t r;
+    row_norms(j, k);
+    for (r = 0; r < ROWS; r++)
+        sigma[r] = sqrt(k->norm2[r] / j->used_cols);
+    /* Rotated rows are Gaussian, as the tables expect: a search would only fit the sample. */
+    if (j->effort >= Q35_EFFORT_DEFAULT && !j->rot_block && !j->feedback)
+        search_sigma(j, k, sigma);
+}
+
+void q35_block_gather(const struct q35_block_job *j, struct q35_block *k,
+                      struct q35_refine_sums *sums)
+{
+    double sigma[ROWS];
+    struct q35_fit f = {{0}, {0}, {0}};
+    uint32_t t, c, r, d;
+    first_sigma(j, k, sigma);
+    set_scales(k, sigma, j->unit);
+    for (t = 0; t < j->tiles; t++) {
+        encode_tile(j, k, t, &f);
+        for (c = 0; c < Q35_TILE_CODES; c++) {
+            int8_t q[16][3];
+            q35_block_decode_column(j, k, c, q);
+            for (r = 0; r < ROWS; r++) {
+                uint32_t code = k->code[c][r];
+                if (!(k->scale[r] > 0))
+                    continue;
+                sums->count[code]++;
+                for (d = 0; d < 2; d++) /* the present A plus what is missing */
+                    sums->sum[code][d] +=
+                        k->x[c][r][d] +
+                        Q35_SEARCH_UNIT * ((d ? j->tables->a1 : j->tables->a0)[code] - q[r][d]);
+            }
+        }
+    }
+}
+
 void q35_block_encode(const struct q35_block_job *j, struct q35_block *k, uint8_t *tiles,
                       float scales[16], struct q35_block_sums *sums)
 {
@@ -346,12 +385,7 @@ void q35_block_encode(const struct q35_block_job *j, struct q35_block *k, uint8_
     double sigma[ROWS], error[ROWS];
     float final[ROWS];
     struct q35_fit f;
-    row_norms(j, k);
-    for (r = 0; r < ROWS; r++)
-        sigma[r] = sqrt(k->norm2[r] / j->used_cols);
-    /* Rotated rows are Gaussian, as the tables expect: a search would only fit the sample. */
-    if (j->effort >= Q35_EFFORT_DEFAULT && !j->rot_block && !j->feedback)
-        search_sigma(j, k, sigma);
+    first_sigma(j, k, sigma);
     for (i = 0; i < rounds; i++) {
         set_scales(k, sigma, j->unit);
         encode_tiles(j, k, tiles, &f);

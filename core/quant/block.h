@@ -63,6 +63,11 @@ enum q35_status q35_block_load(const struct q35_block_job *j, struct q35_block *
 void q35_block_encode(const struct q35_block_job *j, struct q35_block *k, uint8_t *tiles,
                       float scales[16], struct q35_block_sums *sums);
 
+/* Encodes the loaded block and adds up what its codes stood for: refine.h. */
+struct q35_refine_sums;
+void q35_block_gather(const struct q35_block_job *j, struct q35_block *k,
+                      struct q35_refine_sums *sums);
+
 /* ---- shared with block_feedback.c ---- */
 
 /* Correlations between weights and decoded values, per row: of the values themselves or, with

@@ -135,7 +135,10 @@ void q35_block_sweep(const struct q35_block_job *j, struct q35_block *k, uint8_t
             uint8_t old[ROWS];
             memcpy(old, k->code[c], ROWS);
             load(j, k, c, s, &column);
-            q35_block_search_column(j, k, column.n, c);
+            if (j->search->ring)
+                q35_ring_again(j->search, k->ring, k->x, c, k->code);
+            else
+                q35_block_search_column(j, k, column.n, c);
             settle(j, k, c, s, &column, old);
             s += column.n;
         }

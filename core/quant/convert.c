@@ -206,6 +206,7 @@ static struct q35_encode_params encode_params(const struct convert *c)
     e.threads = c->p->threads;
     e.effort = c->p->effort;
     e.sweeps = c->p->sweeps;
+    e.refine = c->p->refine != Q35_REFINE_DEFAULT ? c->p->refine : c->p->calibrate ? 0 : 2;
     return e;
 }
 

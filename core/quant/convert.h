@@ -9,6 +9,8 @@
 
 #include "core/quant/encode.h"
 
+#define Q35_REFINE_DEFAULT UINT32_MAX
+
 struct q35_convert_params {
     uint32_t scheme; /* of the decoder layers' matrices, enum q35_scheme */
     bool rotate;
@@ -24,6 +26,7 @@ struct q35_convert_params {
     uint32_t calibrate_tokens;
     bool feedback, awq, propagate;
     float correct, damp;
+    uint32_t refine; /* of encode.h, or Q35_REFINE_DEFAULT: 2 without calibration, with it 0 */
     uint32_t sweeps; /* of encode.h */
     /* 0, or bits a weight that the decoder layers' matrices may take on average, all that is stored
      * counted (codes, row scales, tables, padding): each gets 7 bits, those of `scheme` (of trellis
@@ -45,7 +48,7 @@ struct q35_convert_params {
     {                                                                                              \
         .scheme = Q35_SCHEME_TRELLIS, .rotate = true, .rot_seed = 1, .effort = Q35_EFFORT_DEFAULT, \
         .calibrate_tokens = 32768, .feedback = true, .awq = true, .propagate = true, .correct = 1, \
-        .damp = 0.01f, .sweeps = 2,                                                                \
+        .damp = 0.01f, .sweeps = 2, .refine = Q35_REFINE_DEFAULT,                                  \
     }
 
 struct q35_convert_stats {

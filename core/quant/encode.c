@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "core/quant/block.h"
+#include "core/quant/refine.h"
 
 #define ROWS Q35_TILE_ROWS
 
@@ -118,6 +119,7 @@ enum q35_status q35_encode_matrix(const struct q35_encode_params *p, uint32_t ro
                      .blob = blob,
                      .lock = PTHREAD_MUTEX_INITIALIZER};
     enum q35_status st = q35_block_job_init(&w.job, p, rows, cols, err);
+    struct q35_tables refined;
     uint32_t b;
     if (st != Q35_OK)
         return st;
@@ -126,6 +128,12 @@ enum q35_status q35_encode_matrix(const struct q35_encode_params *p, uint32_t ro
     if (!w.sums) {
         q35_block_job_fini(&w.job);
         return q35_fail(err, Q35_E_NOMEM, "no memory to encode a matrix");
+    }
+    st = q35_refine_tables(p, &w.job, read, read_ctx, &refined, err);
+    if (st != Q35_OK) {
+        q35_block_job_fini(&w.job);
+        free(w.sums);
+        return st;
     }
     memcpy(blob, w.job.tables, sizeof(*w.job.tables));
     memset(blob + q35_blob_bytes(p->scheme, rows, cols) - Q35_BLOB_TAIL, 0, Q35_BLOB_TAIL);

@@ -35,6 +35,7 @@ struct q35_encode_params {
     /* NULL, or how errors feed into later columns: feedback.h, made for the same columns, rotation
      * and number of weights a code stands for. Borrowed */
     const struct q35_feedback *feedback;
+    uint32_t refine;     /* rounds of fitting the tables to the matrix: refine.h */
     uint32_t sweeps;     /* with feedback: how often all columns are gone through once more */
     const char *kernels; /* NULL, or one of q35_search_kernels_get(): "c", "avx2", "avx512" */
 };

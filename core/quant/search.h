@@ -121,6 +121,10 @@ void q35_ring_begin(const struct q35_search *s, struct q35_ring *ring, int16_t x
 void q35_ring_column(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
                      uint32_t j, uint8_t code[64][16]);
 
+/* Column j once more, from x[j], the codes of all others and its own last two as they are. */
+void q35_ring_again(const struct q35_search *s, struct q35_ring *ring, int16_t x[64][16][2],
+                    uint32_t j, uint8_t code[64][16]);
+
 /* x[16][2]: the column pair down the rows (second value 0 for single schemes). code[16]: out. Not
  * for rings. */
 void q35_search_column(const struct q35_search *s, int16_t x[16][2], uint8_t code[16]);

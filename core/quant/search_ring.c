@@ -183,3 +183,18 @@ void q35_ring_column(const struct q35_search *s, struct q35_ring *g, int16_t x[6
     g->at_c = code[j][15];
     g->at_p = code[j][14];
 }
+
+void q35_ring_again(const struct q35_search *s, struct q35_ring *g, int16_t x[64][16][2],
+                    uint32_t j, uint8_t code[64][16])
+{
+    const uint8_t *left = code[(j + 63) & 63];
+    uint32_t t, c = code[j][15], p = code[j][14];
+    g->ways = s->ways;
+    start_at(g, left[15], left[14]);
+    for (t = 0; t < 16; t++)
+        step(s, g, t, x[j][t], t == 14 ? p : t == 15 ? c : ANY);
+    for (t = 16; t-- > 0;) {
+        code[j][t] = (uint8_t)c;
+        back(s, g, t, x[j][t], &c, &p);
+    }
+}

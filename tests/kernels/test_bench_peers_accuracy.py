@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 
-tool, q35 = sys.argv[1:]
+tool, q35 = map(os.path.abspath, sys.argv[1:])
 D, FFN, HEADS, KV, LAYERS, VOCAB = 64, 96, 4, 2, 2, 258
 QUANTIZE = """#!/usr/bin/env python3
 import shutil, sys

@@ -17,7 +17,15 @@
 enum { MAX_TEXT = 1 << 30 };
 
 /* What is switched off of calibration, as bits. */
-enum { ROUND = 1, NO_ROTATE = 2, NO_AWQ = 4, NO_FEEDBACK = 8, NO_PROPAGATE = 16 };
+enum {
+    ROUND = 1,
+    NO_ROTATE = 2,
+    NO_AWQ = 4,
+    NO_FEEDBACK = 8,
+    NO_PROPAGATE = 16,
+    NO_SWEEPS = 32,
+    TABLES = 64 /* the other way round: refined, or shipped */
+};
 
 struct format {
     const char *name;
@@ -29,7 +37,9 @@ struct format {
 #define WITH_OPTIONS(name, scheme)                                                                 \
     {name, scheme, ROUND, 0}, {name "-unrotated", scheme, ROUND | NO_ROTATE, 0},                   \
         {name "+calibrate", scheme, 0, 0}, {name "+calibrate-rotation", scheme, NO_ROTATE, 0},     \
-        {name "+calibrate-awq", scheme, NO_AWQ, 0},                                                \
+        {name "+calibrate-awq", scheme, NO_AWQ, 0}, {name "-refined", scheme, ROUND | TABLES, 0},  \
+        {name "+calibrate+refined", scheme, TABLES, 0},                                            \
+        {name "+calibrate-sweeps", scheme, NO_SWEEPS, 0},                                          \
         {name "+calibrate-feedback", scheme, NO_FEEDBACK, 0},                                      \
     {                                                                                              \
         name "+calibrate-propagation", scheme, NO_PROPAGATE, 0                                     \
@@ -174,6 +184,9 @@ static enum q35_status packed_row(struct ladder *l, const struct format *f, stru
     p.awq = !(f->off & NO_AWQ);
     p.feedback = !(f->off & NO_FEEDBACK);
     p.propagate = !(f->off & NO_PROPAGATE);
+    p.sweeps = f->off & NO_SWEEPS ? 0 : p.sweeps;
+    if (f->off & TABLES)
+        p.refine = f->off & ROUND ? 0 : 2;
     st = q35_convert(l->t->model, path, &p, &stats, err);
     end = q35_now_ns();
     if (!st)

@@ -255,16 +255,17 @@ const struct cli_command cmd_bench_accuracy = {
     .name = "bench accuracy",
     .synopsis = "",
     .summary = "weight error and size of every scheme, beside plain integer formats",
-    .details =
-        "Relative RMSE is sqrt(sum (w - w')^2 / sum w^2) in unrotated coordinates; bits per "
-        "weight count the whole stored tensor: codes, row scales, tables and padding. The "
-        "bound for any code of 3.5 bits on Gaussian weights is 8.84%.\n"
-        "With --text the model predicts a text in every format: perplexity, mean KL "
-        "divergence to the float model in nats a token, and how often both find the same "
-        "token likeliest. Packed models run on a backend, with 7 bits for embedding and "
-        "head; integer formats round the decoder's matrices alone and are evaluated in "
-        "floating point (4 bytes of memory a weight). '+calibrate-awq' is calibrated without "
-        "activation-aware scales, and so on.",
+    .details = "Relative RMSE is sqrt(sum (w - w')^2 / sum w^2) in unrotated coordinates; bits per "
+               "weight count the whole stored tensor: codes, row scales, tables and padding. The "
+               "bound for any code of 3.5 bits on Gaussian weights is 8.84%.\n"
+               "With --text the model predicts a text in every format: perplexity, mean KL "
+               "divergence to the float model in nats a token, and how often both find the same "
+               "token likeliest. Packed models run on a backend, with 7 bits for embedding and "
+               "head; integer formats round the decoder's matrices alone and are evaluated in "
+               "floating point (4 bytes of memory a weight). '-refined' is without tables fitted "
+               "to each matrix, "
+               "'+calibrate-awq' is calibrated without "
+               "activation-aware scales, and so on.",
     .examples =
         "q35 bench accuracy\nq35 bench accuracy --json --unrotated\nq35 bench accuracy "
         "--model llama.gguf --tensors 8\nq35 bench accuracy --model llama.gguf --text evaluate.txt "

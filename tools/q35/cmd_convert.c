@@ -25,6 +25,8 @@ static const struct cli_option options[] = {
     {0, "no-propagate", NULL, "calibrating: inputs as in the float model, not the packed one"},
     {0, "correct", "X", "calibrating: how far weights make up for changed inputs, 0 to 1 [1]"},
     {0, "damp", "X", "calibrating: added to the inputs' moments, of their mean [0.01]"},
+    {0, "refine-tables", "N",
+     "rounds of fitting each matrix' tables to its weights [2; calibrating 0]"},
     {0, "sweeps", "N", "calibrating: how often all columns are gone through again [2]"},
     {0, "target-bits", "B",
      "calibrating: 7, 3.5 or 2.33 bits a matrix, at most B on average in the decoder layers"},
@@ -124,6 +126,7 @@ static int run(struct cli *cli)
         !cli_u32(cli, "calibrate-tokens", 2, 1u << 30, &p.calibrate_tokens) ||
         !cli_f32(cli, "correct", 0, 1, &p.correct) || !cli_f32(cli, "damp", 1e-6f, 10, &p.damp) ||
         !cli_u32(cli, "sweeps", 0, 100, &p.sweeps) ||
+        !cli_u32(cli, "refine-tables", 0, 100, &p.refine) ||
         !cli_f32(cli, "target-bits", 2.34f, 32, &p.target_bits))
         return CLI_USAGE;
     p.rotate = !cli_flag(cli, "no-rotate");

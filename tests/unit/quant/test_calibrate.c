@@ -212,6 +212,7 @@ static void test_sweeps_lower_it_further(void **state)
         double gain[2]; /* of the error of one sweep less is left at most */
     } cases[] = {
         {Q35_SCHEME_TRELLIS, true, {0.95, 0.9995}}, {Q35_SCHEME_TRELLIS, false, {0.95, 0.9995}},
+        {Q35_SCHEME_TRELLIS2, true, {0.97, 1.001}}, {Q35_SCHEME_TRELLIS2, false, {0.97, 1.001}},
         {Q35_SCHEME_VQ2, true, {0.95, 0.9995}},     {Q35_SCHEME_SINGLE, true, {0.95, 0.9995}},
         {Q35_SCHEME_ALT43, true, {0.95, 0.9995}},   {Q35_SCHEME_TRIPLE, true, {0.9995, 1}}};
     struct fixture *f = fixture_new();

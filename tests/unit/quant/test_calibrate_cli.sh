@@ -29,7 +29,7 @@ calibrate="--calibrate $dir/calibrate.txt"
 
 # The same file at any number of threads, whatever is switched off; each switch matters.
 convert all.q35.gguf $calibrate --threads 1
-for options in "" "--no-feedback --correct 0" "--no-awq --damp 0.1" --no-propagate "--sweeps 0" \
+for options in "" "--no-feedback --correct 0" "--no-awq --damp 0.1" --no-propagate "--sweeps 0" "--refine-tables 1" \
     "--calibrate-tokens 300 --target-bits 10" "--scheme trellis2 --effort 0" \
     "--scheme vq2 --no-rotate"; do
     convert a.q35.gguf $calibrate $options --threads 1
@@ -117,8 +117,10 @@ assert 0 < kl["int8-absmax"] < kl["int4-absmax"], kl
 assert kl["trellis2"] < kl["alt43"] and kl["trellis"] < kl["alt43"], kl
 for s in "trellis", "trellis2":
     assert kl[s + "+calibrate"] < 0.8 * kl[s], kl
-    names = [s + "+calibrate-" + o for o in ("rotation", "awq", "feedback", "propagation")]
-    assert len({kl[n] for n in names + [s, s + "+calibrate", s + "-unrotated"]}) == 7, kl
+    names = [s + "+calibrate-" + o for o in ("rotation", "awq", "feedback", "propagation",
+                                                  "sweeps")]
+    names += [s + e for e in ("", "-refined", "-unrotated", "+calibrate", "+calibrate+refined")]
+    assert len({kl[n] for n in names}) == 10, kl
 assert 8 < rows["int8-absmax"]["bits_per_weight"] < 9 and rows["trellis"]["bits_per_weight"] > 7, rows
 PY
 "$q35" bench accuracy --model "$dir/in.gguf" --text "$dir/evaluate.txt" --max-tokens 50 \

@@ -100,6 +100,7 @@ static void same_bytes_at_any_thread_count_and_cpu(void **state)
         uint8_t *one, *other;
         p.scheme = schemes[i];
         p.threads = 1;
+        p.refine = 1;
         one = encode(&p, rows, cols, w, 0, NULL);
         for (k = 0; k < 4; k++) {
             struct q35_dense_rows d = {w, cols};
@@ -306,6 +307,52 @@ static void progress_reaches_the_end(void **state)
     free(w);
 }
 
+static void keeps_range(const struct q35_tables *t)
+{
+    uint32_t c, p;
+    for (c = 0; c < 128; c++)
+        for (p = 0; p < 128; p++) {
+            assert_true(abs(t->a0[c] + 8 * (t->b[p] >> 4)) <= 127);
+            assert_true(abs(t->a1[c] + 8 * (t->b[p] & 15)) <= 127);
+        }
+}
+
+/* Tables follow weights that are far from Gaussian, within what the format allows, and only where
+ * asked to. */
+static void tables_follow_the_weights(void **state)
+{
+    static const uint32_t some[] = {Q35_SCHEME_VQ2, Q35_SCHEME_TRELLIS, Q35_SCHEME_TRELLIS2,
+                                    Q35_SCHEME_ALT43, Q35_SCHEME_SINGLE};
+    uint32_t rows = 64, cols = 256, i, k;
+    float *w = gaussian_matrix(rows, cols, 24);
+    (void)state;
+    for (i = 0; i < rows * cols; i++) /* heavy in the middle and at the ends */
+        w[i] = w[i] * w[i] * w[i] + (i % 64 < 2 ? 3 * w[i] : 0);
+    for (i = 0; i < Q35_COUNT(some); i++) {
+        const struct q35_tables *shipped = q35_shipped_tables(some[i]);
+        double e[2];
+        for (k = 0; k < 2; k++) {
+            struct q35_encode_params p = Q35_ENCODE_PARAMS_INIT;
+            struct q35_encode_stats stats;
+            uint8_t *blob;
+            p.scheme = some[i];
+            p.rotate = false;
+            p.refine = 3 * k;
+            blob = encode(&p, rows, cols, w, 0, &stats);
+            e[k] = rmse(&p, rows, cols, w, blob);
+            assert_true(fabs(q35_encode_rmse(&stats) - e[k]) < 1e-3 * e[k]);
+            assert_int_equal(!memcmp(blob, shipped, sizeof(*shipped)), k == 0 || i >= 3);
+            assert_memory_equal(blob + 256, shipped->b, 256); /* B and C stay */
+            keeps_range((const struct q35_tables *)(const void *)blob);
+            free(blob);
+        }
+        if (i < 3 && e[1] > 0.98 * e[0])
+            fail_msg("scheme %u: %.3f%%, with shipped tables %.3f%%", some[i] & 255, 100 * e[1],
+                     100 * e[0]);
+    }
+    free(w);
+}
+
 /* What the format demands of shipped tables: every possible sum fits. */
 static void shipped_tables_keep_their_range(void **state)
 {
@@ -347,6 +394,7 @@ int main(void)
         cmocka_unit_test(zero_and_extreme_rows),
         cmocka_unit_test(errors_name_their_place),
         cmocka_unit_test(progress_reaches_the_end),
+        cmocka_unit_test(tables_follow_the_weights),
         cmocka_unit_test(shipped_tables_keep_their_range),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
