@@ -39,12 +39,15 @@ int main(void)
     printf("\"schemes\": [\n");
     for (i = 0; i < q35_shipped_tables_count; i++) {
         const struct q35_shipped_tables *s = &q35_shipped_tables_all[i];
-        printf("%s{\"id\": %u, ", i ? ",\n" : "", s->scheme & 255u);
+        printf("%s{\"id\": %u, \"weights\": %u, ", i ? ",\n" : "", s->scheme & 255u,
+               Q35_SCHEME_WEIGHTS(s->scheme));
         table("a0", s->tables.a0, 1);
         printf(", ");
         table("a1", s->tables.a1, 1);
         printf(", ");
         table("b", s->tables.b, 0);
+        printf(", ");
+        table("a2", s->tables.a2, 1);
         printf("}");
     }
     printf("]\n}\n");

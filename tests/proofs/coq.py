@@ -28,6 +28,10 @@ def broken_table(c):
     c["schemes"][2]["a0"][0] = 127
 
 
+def broken_third(c):
+    next(s for s in c["schemes"] if s["weights"] == 3)["a2"][0] = 127
+
+
 # File: variants, either of the constants or of the text (old, new), and the theorem it must break.
 VARIANTS = {
     "Overflow": [
@@ -35,7 +39,10 @@ VARIANTS = {
         ("bound_is_exact", constant(max_cols=133143)),
         ("ffn_28672", ("products s <= 28672", "products s <= 133145")),
         ("cols_8192", ("products s <= 8192", "products s <= 133145")),
-        ("shipped_tables_in_range", broken_table), ("sizes_agree", constant(row_bytes=55)),
+        ("shipped_tables_in_range", broken_table),
+        ("shipped_thirds_in_range", broken_third),
+        ("third_is_xor_of_nibbles", ("Z.lxor (y / 16) y mod 16", "Z.lxor (y / 16) y mod 32")),
+        ("sizes_agree", constant(row_bytes=55)),
     ],
     "Quantizer": [
         ("quantized_is_bounded", ("(Z.abs (quantize s x) <= w_max)", "(Z.abs (quantize s x) < w_max)")),

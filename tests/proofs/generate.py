@@ -19,10 +19,12 @@ def coq(c):
            "Require Import ZArith List.", "Import ListNotations.", "Open Scope Z_scope."]
     out += ["Definition %s : Z := %d." % (k, v) for k, v in c.items() if k != "schemes"]
     for s in c["schemes"]:
-        for t in ("a0", "a1", "b"):
+        for t in ("a0", "a1", "b", "a2"):
             out.append("Definition %s_%d : list Z := %s." % (t, s["id"], literal(s[t])))
     out.append("Definition schemes : list (list Z * list Z * list Z) := [%s]." % "; ".join(
         "(a0_%d, a1_%d, b_%d)" % (s["id"], s["id"], s["id"]) for s in c["schemes"]))
+    out.append("Definition triples : list (list Z * list Z) := [%s]." % "; ".join(
+        "(a2_%d, b_%d)" % (s["id"], s["id"]) for s in c["schemes"] if s["weights"] == 3))
     return "\n".join(out) + "\n"
 
 
@@ -65,6 +67,8 @@ def lean(c):
     out.append("def cover_h : Int := %d" % COVER_STEP)
     for s in c["schemes"]:
         n = s["id"]
+        if s["weights"] == 3:
+            continue
         for t in ("a0", "a1", "b"):
             out.append("def %s_%d : List Int := %s" % (t, n, s[t]))
         if n in (1, 5):

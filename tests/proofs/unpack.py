@@ -29,7 +29,7 @@ QUOTED = {
         " v += 256u * row[byte + 1]; return (v >> shift) % 128u;",
         "uint32_t v = (code & 127u) << shift; row[byte] = (uint8_t)(row[byte] | (v & 255u));"
         " if (shift > 1u) row[byte + 1] = (uint8_t)(row[byte + 1] | (v >> 8));",
-        "t->a0[c] + Q35_B_STEP * (int)(b / 16u)", "t->a1[c] + Q35_B_STEP * (int)(b % 16u)",
+        "return (b / 16u ^ b) % 16u;", "t->a0[c] + Q35_B_STEP * (int)(b / 16u)", "t->a1[c] + Q35_B_STEP * (int)(b % 16u)",
     ],
     X86 + "vbmi.h": [
         "spread[i] = (uint8_t)(7 * (i / 8) + (i % 8 < 7 ? i % 8 : 6));",
@@ -235,6 +235,13 @@ def maddubs_fits(c):
     return z3.Implies(z3.And(ranges), z3.And(total <= 32767, total >= -32768))
 
 
+def third_term(c):
+    """The share of B in the third weight: the exclusive or of what the other two get."""
+    b = z3.BitVec("b", 8)
+    high, low = scalar_terms(b)
+    return 8 * ((z3.LShR(b, 4) ^ b) & c.get("third_mask", 15)) == high ^ low
+
+
 def biased_add(c):
     """Tables that carry +128 give w + 128: added (AVX-512 VBMI) or turned over (shuffles)."""
     a, t = z3.BitVecs("a t", 8)
@@ -258,6 +265,7 @@ THEOREMS = [
     (gfni_terms, [lambda c: {"turn": c["turn"] << 1}, lambda c: {"high_bits": c["high_bits"] >> 8},
                   {"low": 0x70}]),
     (shuffle_terms, [{"high_right": 2}, {"high_mask": 0x7c}, {"low_left": 4}, {"low_mask": 0x70}]),
+    (third_term, [{"third_mask": 7}, {"third_mask": 31}]),
     (maddubs_fits, [{"w_max": 130}]),
     (biased_add, [{"bias": 127}]),
 ]

@@ -23,9 +23,9 @@ TILING = "backends/groq/mlir/tiling.h"
 
 # A file to parse (a header by an include), its functions and options.
 UNITS = [
-    (FORMAT, UNSIGNED, ["q35_pad_rows", "q35_pad_cols", "q35_tile_cols", "q35_tiles_per_row",
+    (FORMAT, UNSIGNED, ["q35_pad_rows", "q35_pad_cols", "q35_tile_cols", "q35_tiles_per_row", "q35_tile_used",
                         "q35_codes_offset", "q35_blob_bytes", "q35_code_get", "q35_code_before",
-                        "q35_decode_row"]),
+                        "q35_b_third", "q35_decode_row"]),
     (FORMAT, [], ["q35_code_put"]),
     (OPS, UNSIGNED, ["row_dot"]),
     (ARITH, REALS, ["q35_clamp_int8", "q35_quantize"]),
@@ -61,6 +61,10 @@ BROKEN = [
     ("q35_pad_cols", FORMAT, "(cols + (Q35_COL_ALIGN - 1)) /", "(cols + Q35_COL_ALIGN) /"),
     ("q35_tile_cols", FORMAT, "return Q35_TILE_CODES * Q35", "return 63u * Q35"),
     ("q35_tiles_per_row", FORMAT, "ensures 64 * \\result <= cols + 127", "ensures 64 * \\result <= cols + 126"),
+    ("q35_tiles_per_row", FORMAT, "(q35_pad_cols(cols) + (width - 1)) / width", "q35_pad_cols(cols) / width"),
+    ("q35_tile_used", FORMAT, "left < width ? left : width", "width"),
+    ("q35_b_third", FORMAT, "return (b / 16u ^ b) % 16u", "return (b / 16u ^ b) % 32u"),
+    ("q35_decode_row", FORMAT, "w[j + 128u]", "w[j + 129u]"),
     ("q35_codes_offset", FORMAT, "4u * (uint64_t)q35_pad_rows", "3u * (uint64_t)q35_pad_rows"),
     ("q35_quantize", ARITH, "            q[i] = 0;", "            q[i + 1] = 0;"),
     ("get_u64", GGUF, "need(c, 8, what)", "need(c, 7, what)"),

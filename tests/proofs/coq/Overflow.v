@@ -76,6 +76,21 @@ Theorem shipped_tables_in_range :
   forallb (fun t => match t with (a0, a1, b) => fits a0 b 4 && fits a1 b 0 end)%bool schemes = true.
 Proof. vm_compute. reflexivity. Qed.
 
+(* And the third weight of a code, whose share of B is the exclusive or of the nibbles. *)
+Definition third (y : Z) : Z := Z.lxor (y / 16) y mod 16.
+
+Theorem third_is_xor_of_nibbles :
+  forallb (fun y => third y =? Z.lxor (Z.shiftr y 4) (y mod 16)) (map Z.of_nat (seq 0 256)) = true.
+Proof. vm_compute. reflexivity. Qed.
+
+Definition fits_third (a b : list Z) : bool :=
+  forallb (fun x => forallb (fun y => Z.abs (x + b_step * third y) <=? w_max) b) a.
+
+Theorem shipped_thirds_in_range :
+  forallb (fun t => match t with (a2, b) => fits_third a2 b end) triples = true
+  /\ (0 < length triples)%nat.
+Proof. vm_compute. split; [reflexivity | repeat constructor]. Qed.
+
 (* The sizes of the format fit together. *)
 Theorem sizes_agree :
   tile_codes * code_bits = 8 * row_bytes /\ tile_rows * row_bytes = tile_bytes
@@ -87,4 +102,6 @@ Print Assumptions bound_is_exact.
 Print Assumptions ffn_28672.
 Print Assumptions cols_8192.
 Print Assumptions shipped_tables_in_range.
+Print Assumptions shipped_thirds_in_range.
+Print Assumptions third_is_xor_of_nibbles.
 Print Assumptions sizes_agree.
