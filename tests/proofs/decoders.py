@@ -18,7 +18,8 @@ QUOTED = {
                     "h = (h ^ q35_code_before(scheme, tile, r, j, 2)) % 128u;"],
     ARITH: ["v = v > 127.0f ? 127.0f : v; v = v < -127.0f ? -127.0f : v;"
             " return v == v ? (int8_t)(int)v : (int8_t)0;"],
-    ARM: ["return vqtbx4q_u8(vqtbl4q_u8(t->low, code), t->high, vsubq_u8(code, vdupq_n_u8(64)));",
+    ARM: [
+          "z = vaddq_u8(z, veorq_u8(high, low));","return vqtbx4q_u8(vqtbl4q_u8(t->low, code), t->high, vsubq_u8(code, vdupq_n_u8(64)));",
           "spread[16] = {0, 1, 2, 3, 4, 5, 6, 255, 7, 8, 9, 10, 11, 12, 13, 255};",
           "vqtbl1q_u8(vld1q_u8(p), vld1q_u8(spread))",
           "b[i] = look(&t->b, ring ? veorq_u8(up[i], vextq_u8(c14[(i + 3) & 3], c14[i], 15)) : up[i]);",
@@ -26,19 +27,6 @@ QUOTED = {
           "int16x8_t p = vmull_s8(vget_low_s8(w), vget_low_s8(q));"
           " return vpadalq_s16(sum, vmlal_s8(p, vget_high_s8(w), vget_high_s8(q)));"],
     X86 + "vbmi.h": [
-        "code = codes_of(t, tile + 15 * Q35_ROW_BYTES);", "before = codes_of(t, tile + 14 * Q35_ROW_BYTES);",
-        "before = _mm512_permutexvar_epi8(t->column, _mm512_xor_si512(code, before));"
-        " up->code = _mm512_permutexvar_epi8(t->column, code); up->b = look(t->b, before);",
-        "up->b = look(t->b, ring ? _mm512_xor_si512(code, up->code) : code); up->code = code;"],
-    X86 + "dots_shuffle.h": [
-        "v_store(code + 1 + part * BYTES, codes_of(tile + (14 + r) * Q35_ROW_BYTES + part * STEP_BYTES));",
-        "memcpy(out[r], code, 64);",
-        "above = ring ? v_load(seam[1] + part * BYTES) :",
-        "indices(ring ? v_xor(above, v_load(seam[0] + part * BYTES)) : above, index);",
-        "indices(v_xor(code, above), index); above = code;"],
-    X86 + "dots_amx.c": [
-        "decode(t, tile + Q35_ROW_BYTES * r, &up, pair, has_b, ring, &x, &y);"
-        " _mm512_store_si512(w + 64 * r, x); if (pair) _mm512_store_si512(w + TILE + 64 * r, y);",
         "a[2 * i] = _mm512_unpacklo_epi32(in[2 * i], in[2 * i + 1]);"
         " a[2 * i + 1] = _mm512_unpackhi_epi32(in[2 * i], in[2 * i + 1]);",
         "b[4 * i + 2 * j] = _mm512_unpacklo_epi64(a[4 * i + j], a[4 * i + 2 + j]);"
@@ -47,7 +35,22 @@ QUOTED = {
         " __m512i hi2 = _mm512_shuffle_i32x4(b[8 + i], b[12 + i], 0xdd);"
         " out[i] = _mm512_shuffle_i32x4(lo, lo2, 0x88); out[8 + i] = _mm512_shuffle_i32x4(lo, lo2, 0xdd);"
         " out[4 + i] = _mm512_shuffle_i32x4(hi, hi2, 0x88);"
-        " out[12 + i] = _mm512_shuffle_i32x4(hi, hi2, 0xdd);"],
+        " out[12 + i] = _mm512_shuffle_i32x4(hi, hi2, 0xdd);",
+        "code = codes_of(t, tile + 15 * Q35_ROW_BYTES);", "before = codes_of(t, tile + 14 * Q35_ROW_BYTES);",
+        "before = _mm512_permutexvar_epi8(t->column, _mm512_xor_si512(code, before));"
+        " up->code = _mm512_permutexvar_epi8(t->column, code); up->b = look(t->b, before);",
+        "t->column = _mm512_loadu_si512(vbmi_column);",
+        "up->b = look(t->b, ring ? _mm512_xor_si512(code, up->code) : code); up->code = code;"],
+    X86 + "dots_shuffle.h": [
+        "v_store(code + 1 + part * BYTES, codes_of(tile + (14 + r) * Q35_ROW_BYTES + part * STEP_BYTES));",
+        "memcpy(out[r], code, 64);",
+        "above = ring ? v_load(seam[1] + part * BYTES) :",
+        "indices(ring ? v_xor(above, v_load(seam[0] + part * BYTES)) : above, index);",
+        "indices(v_xor(code, above), index); above = code;"],
+    X86 + "dots_amx.c": [
+        "decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, of_row);"
+        " for (c = 0; c < (uint32_t)weights; c++)"
+        " _mm512_store_si512(w + c * TILE + 64 * r, of_row[c]);"],
     X86 + "amx_tile.h": ["c[m][n] += sum over k of u8 a[m][k] * s8 b[k / 4][4 n + k % 4]"],
 }
 
@@ -61,10 +64,9 @@ NUMBERS = {
     "n_high": (ARM, r"vshlq_n_u8\(vshrq_n_u8\(b\[part\], 4\), (\d+)\)"),
     "n_low": (ARM, r"vshrq_n_u8\(vshlq_n_u8\(b\[part\], 4\), (\d+)\)"),
     "n_ext": (ARM, r"up\[i\] = ring \? vextq_u8\(c15\[\(i \+ 3\) & 3\], c15\[i\], (\d+)\)"),
-    "v_column": (X86 + "vbmi.h", r"column\[i\] = \(uint8_t\)\(\(i \+ (\d+)\) % 64\)"),
     "s_wrap": (X86 + "dots_shuffle.h", r"code\[0\] = code\[(\d+)\]"),
-    "amx_lo": (X86 + "dots_amx.c", r"lo = _mm512_shuffle_i32x4\(b\[i\], b\[4 \+ i\], (0x[0-9a-f]+)\)"),
-    "amx_hi": (X86 + "dots_amx.c", r"hi = _mm512_shuffle_i32x4\(b\[i\], b\[4 \+ i\], (0x[0-9a-f]+)\)"),
+    "amx_lo": (X86 + "vbmi.h", r"lo = _mm512_shuffle_i32x4\(b\[i\], b\[4 \+ i\], (0x[0-9a-f]+)\)"),
+    "amx_hi": (X86 + "vbmi.h", r"hi = _mm512_shuffle_i32x4\(b\[i\], b\[4 \+ i\], (0x[0-9a-f]+)\)"),
 }
 
 
@@ -136,7 +138,7 @@ def ring_holds(code, used):
 def vbmi_ring(c):
     """decode_seam and decode of vbmi.h, which the AMX kernel uses too."""
     code = tile_codes()
-    column = [(i + c["v_column"]) % 64 for i in range(64)]
+    column = c["v_column"]
     both = [x ^ y for x, y in zip(code[15], code[14])]
     return ring_holds(code, down(code, [both[i] for i in column], [code[15][i] for i in column]))
 
@@ -189,7 +191,7 @@ def shuffle128(a, b, imm):
 
 
 def transpose16(c, rows):
-    """dots_amx.c, on rows of 16 elements."""
+    """vbmi.h, on rows of 16 elements."""
     a, b, out = [None] * 16, [None] * 16, [None] * 16
     for i in range(8):
         a[2 * i] = unpacklo32(rows[2 * i], rows[2 * i + 1])
@@ -242,7 +244,7 @@ THEOREMS = [
     (neon_look, [{"split": 63}]),
     (neon_terms, [{"n_high": 2}, {"n_low": 2}]),
     (neon_products_fit, [{"w_max": 129}]),
-    (vbmi_ring, [{"v_column": 62}]),
+    (vbmi_ring, [lambda c: {"v_column": c["v_column"][1:] + c["v_column"][:1]}]),
     (shuffle_ring, [{"s_wrap": 63}]),
     (neon_ring, [{"n_ext": 14}]),
     (amx_transpose, [{"amx_lo": 0xdd}, {"amx_hi": 0x8d}]),
@@ -252,5 +254,6 @@ THEOREMS = [
 
 
 if __name__ == "__main__":
-    constants = unpack.read_sources(QUOTED, NUMBERS)[1]
+    text, constants = unpack.read_sources(QUOTED, NUMBERS)
+    constants["v_column"] = unpack.numbers_of(text[X86 + "vbmi.h"], "vbmi_column[64]")
     sys.exit(unpack.report(THEOREMS, {**constants, "runs_over": 1, "code_mask": 127}))

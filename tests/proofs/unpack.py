@@ -29,10 +29,12 @@ QUOTED = {
         " v += 256u * row[byte + 1]; return (v >> shift) % 128u;",
         "uint32_t v = (code & 127u) << shift; row[byte] = (uint8_t)(row[byte] | (v & 255u));"
         " if (shift > 1u) row[byte + 1] = (uint8_t)(row[byte + 1] | (v >> 8));",
-        "return (b / 16u ^ b) % 16u;", "t->a0[c] + Q35_B_STEP * (int)(b / 16u)", "t->a1[c] + Q35_B_STEP * (int)(b % 16u)",
+        "t->a0[c] + Q35_B_STEP * (int)(b / 16u)", "t->a1[c] + Q35_B_STEP * (int)(b % 16u)",
+        "t->a2[c] + Q35_B_STEP * (int)q35_b_third(b)", "return (b / 16u ^ b) % 16u;",
     ],
     X86 + "vbmi.h": [
-        "spread[i] = (uint8_t)(7 * (i / 8) + (i % 8 < 7 ? i % 8 : 6));",
+        "t->spread = _mm512_loadu_si512(vbmi_spread);",
+        "w[2] = _mm512_add_epi8(w[2], _mm512_xor_si512(high, low));",
         "__m512i x = _mm512_permutexvar_epi8(t->spread, _mm512_loadu_si512(row));"
         " return _mm512_multishift_epi64_epi8(t->shifts, x);",
         "return _mm512_permutex2var_epi8(table[0], codes, table[1]);",
@@ -46,6 +48,7 @@ QUOTED = {
         "#define v_odd32(a, b) _mm256_blend_epi32(a, b, 0xaa)",
         "out->d[i][j][k] = (uint8_t)(from[i][16 * j + k] ^ (j ? from[i][16 * (j - 1) + k] : 0));",
         "index[7] = v_sub8(index[6], v_set8(16));",
+        "z = v_add8(z, v_xor(high_term(b), low_term(b)));",
     ],
 }
 
@@ -83,6 +86,12 @@ def read_sources(quoted, numbers):
     return text, c
 
 
+def numbers_of(text, array):
+    """The initialiser of an array."""
+    found = re.findall(re.escape(array) + r" = \{(.*?)\}", text)
+    return [int(x, 0) for x in found[0].split(",")]
+
+
 def read_constants():
     text, c = read_sources(QUOTED, NUMBERS)
     for name, pattern in BITS.items():
@@ -90,7 +99,7 @@ def read_constants():
         c[name] = sum(1 << (8 * (7 - int(r)) + int(b)) for r, b in bits)
     spread = re.findall(r"spread\[16\] = \{(.*?)\}", text[X86 + "dots_shuffle.h"])[0]
     c["spread"] = [int(x, 0) for x in spread.split(",")]
-    c["spread512"] = [7 * (i // 8) + (i % 8 if i % 8 < 7 else 6) for i in range(64)]
+    c["spread512"] = numbers_of(text[X86 + "vbmi.h"], "vbmi_spread[64]")
     c["runs_over"] = 1
     c["code_mask"] = 127
     return c
