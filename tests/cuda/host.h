@@ -18,6 +18,7 @@ static struct q35_error err = Q35_ERROR_INIT;
 static struct q35_plugin_entry entry;
 static int (*fake_set)(const char *key, long long value);
 static long long (*fake_get)(const char *key);
+static void (*fake_at)(long long n, void (*fn)(void *arg), void *arg);
 
 static struct q35_kv_pair pairs[4] = {
     {"driver", NULL}, {"graphs", "true"}, {"prefill", "kernel"}, {"cublaslt", "none"}};
@@ -46,16 +47,21 @@ static enum q35_status upload(struct fixture *f)
     return st ? st : vfy_kv(&f->d, f->w, SEQUENCES, KV_TOKENS, &f->kv, &err);
 }
 
-static void begin(struct fixture *f, uint32_t index)
+static void begin_shape(struct fixture *f, uint32_t index, const struct vfy_shape *s)
 {
-    struct vfy_shape s = vfy_shape_small();
     memset(f, 0, sizeof(*f));
     f->rng.state = 7;
-    f->m = vfy_model_create(&s, 5);
+    f->m = vfy_model_create(s, 5);
     f->o = f->m ? vfy_oracle_create(f->m, SEQUENCES) : NULL;
     assert_non_null(f->o);
     if (open_device(f, index) || upload(f))
         fail_msg("%s", err.message);
+}
+
+static void begin(struct fixture *f, uint32_t index)
+{
+    struct vfy_shape s = vfy_shape_small();
+    begin_shape(f, index, &s);
 }
 
 static void drop(struct fixture *f)
@@ -79,7 +85,8 @@ static void end(struct fixture *f)
 }
 
 /* n tokens of each of `sequences`, through all layers; compared with the oracle if it succeeds. */
-static enum q35_status step(struct fixture *f, uint32_t sequences, uint32_t position, uint32_t n)
+__attribute__((unused)) static enum q35_status step(struct fixture *f, uint32_t sequences,
+                                                    uint32_t position, uint32_t n)
 {
     struct q35_token t[400];
     static float got[400 * VOCAB], want[400 * VOCAB];
@@ -100,19 +107,21 @@ static enum q35_status step(struct fixture *f, uint32_t sequences, uint32_t posi
 static int host_load(void)
 {
     const char *so = getenv("CUDA_SO"), *driver = getenv("FAKE_CUDA");
-    void *lib = driver ? dlopen(driver, RTLD_NOW) : NULL, *symbol[2];
+    void *lib = driver ? dlopen(driver, RTLD_NOW) : NULL, *symbol[3];
     if (!so || !lib) {
         fprintf(stderr, "CUDA_SO and FAKE_CUDA must name two shared objects\n");
         return 1;
     }
     symbol[0] = dlsym(lib, "q35_fake_set");
     symbol[1] = dlsym(lib, "q35_fake_get");
+    symbol[2] = dlsym(lib, "q35_fake_at");
+    memcpy(&fake_at, &symbol[2], sizeof(fake_at));
     memcpy(&fake_set, &symbol[0], sizeof(fake_set));
     memcpy(&fake_get, &symbol[1], sizeof(fake_get));
     pairs[0].value = driver;
     pairs[2].value = getenv("PREFILL") ? getenv("PREFILL") : "kernel";
     pairs[3].value = getenv("FAKE_CUBLASLT") ? getenv("FAKE_CUBLASLT") : "none";
-    if (!fake_set || !fake_get || q35_plugin_load(&entry, so, &err)) {
+    if (!fake_set || !fake_get || !fake_at || q35_plugin_load(&entry, so, &err)) {
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }

@@ -102,6 +102,35 @@ static void cancelled_in_advance(void **state)
     end(&f);
 }
 
+static void cancel_now(void *arg)
+{
+    struct fixture *f = arg;
+    f->d.api->cancel(f->d.dev, f->d.signal, &err);
+}
+
+/* A cancel while the GPU is at the first layers of a long prefill: most layers are never enqueued,
+ * and the run can be submitted again. */
+static void cancelled_in_the_middle(void **state)
+{
+    enum { LAYERS = 40 };
+    struct vfy_shape s = vfy_shape_small();
+    struct fixture f;
+    long long kernels;
+    (void)state;
+    s.decoders = LAYERS;
+    begin_shape(&f, 0, &s);
+    assert_int_equal(step(&f, 1, 0, 70), Q35_OK);
+    fake_at(60, cancel_now, &f);  /* of 12 a layer */
+    fake_set("lost_at", 1000000); /* counts kernels */
+    assert_int_equal(step(&f, 1, 70, 70), Q35_E_CANCELLED);
+    kernels = 1000000 - fake_get("lost_at");
+    fake_set("lost_at", 0);
+    assert_true(kernels >= 60 && kernels < 12 * LAYERS / 2);
+    assert_true(err.layer > 4 && err.layer < LAYERS / 2);
+    assert_int_equal(step(&f, 1, 70, 70), Q35_OK);
+    end(&f);
+}
+
 static void more_logits_than_fit(void **state)
 {
     struct fixture f;
@@ -295,17 +324,12 @@ static void fetched_before_overwritten(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_nothing),
-        cmocka_unit_test(says_what_they_are),
-        cmocka_unit_test(wide_heads),
-        cmocka_unit_test(many_in_flight),
-        cmocka_unit_test(cancelled_in_advance),
-        cmocka_unit_test(more_logits_than_fit),
-        cmocka_unit_test(greedy),
-        cmocka_unit_test(graphs_are_replayed),
-        cmocka_unit_test(logits_of_some),
-        cmocka_unit_test(through_two_gpus),
-        cmocka_unit_test(fetched_before_overwritten),
+        cmocka_unit_test(finds_nothing),        cmocka_unit_test(says_what_they_are),
+        cmocka_unit_test(wide_heads),           cmocka_unit_test(many_in_flight),
+        cmocka_unit_test(cancelled_in_advance), cmocka_unit_test(cancelled_in_the_middle),
+        cmocka_unit_test(more_logits_than_fit), cmocka_unit_test(greedy),
+        cmocka_unit_test(graphs_are_replayed),  cmocka_unit_test(logits_of_some),
+        cmocka_unit_test(through_two_gpus),     cmocka_unit_test(fetched_before_overwritten),
     };
     int failed;
     if (host_load())

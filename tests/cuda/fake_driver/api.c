@@ -111,6 +111,15 @@ FAKE_API long long q35_fake_get(const char *key)
     return at ? *at : -1;
 }
 
+void q35_fake_at(long long n, void (*fn)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&fake.lock);
+    fake.hook_at = n;
+    fake.hook = fn;
+    fake.hook_arg = arg;
+    pthread_mutex_unlock(&fake.lock);
+}
+
 static void read_environment(void)
 {
     const char *text = getenv("Q35_FAKE_CUDA");

@@ -39,6 +39,9 @@
 #define FAKE_STACK 16
 #define FAKE_ARGS 1024
 
+/* Calls fn(arg) when the n-th kernel from now on has run, in whatever thread sees to that. */
+FAKE_API void q35_fake_at(long long n, void (*fn)(void *arg), void *arg);
+
 struct cu_ctx_object {
     struct cu_ctx_object *next;
     int device;
@@ -111,6 +114,9 @@ struct fake {
     long long graph_launches, peer_copies;
     long long gemm_fail_at, gemms, gemm_us, matmul_us;
     long long now_us;
+    long long hook_at;
+    void (*hook)(void *arg);
+    void *hook_arg;
     bool dead[FAKE_DEVICES];
     uint64_t used[FAKE_DEVICES];
     struct cu_ctx_object *contexts;

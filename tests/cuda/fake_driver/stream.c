@@ -80,6 +80,8 @@ static void run_kernel(cu_ctx ctx, struct fake_op *op)
         fprintf(stderr, "fake_driver: %s: %s\n", op->func->name, emu_error());
         ctx->sticky = CU_ERROR_ILLEGAL_ADDRESS;
     }
+    if (fake_strikes(&fake.hook_at))
+        fake.hook(fake.hook_arg);
 }
 
 static void run_call(cu_ctx ctx, const struct fake_op *op)
