@@ -85,6 +85,8 @@ struct attn8_args {
     const float *v_scales; /* [64] */
     const int8_t *next_k;  /* as in attn_args */
     const int8_t *next_v;
+    const float *next_k_scales;
+    const float *next_v_scales;
     struct q35_attn_state *state; /* out: [group] */
     float *o;                     /* out: [group][head_dim] */
     void *scratch;                /* SCRATCH_BYTES */

@@ -81,13 +81,21 @@ static uint32_t positions(const struct item *it, uint32_t p, uint32_t *first)
     return last - *first + 1;
 }
 
+/* The scales of the keys of page p; those of its values are n_kv_heads * 64 behind. */
+static const float *scales_of(const struct attn_job *j, const struct item *it, uint32_t p)
+{
+    const uint8_t *page = (const uint8_t *)it->page[it->first_page + p];
+    return (const float *)(const void *)(page + 2 * half_bytes(j->args)) +
+           (uint64_t)it->kv_head * Q35_ATTN_BLOCK;
+}
+
 static void one_page8(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t next,
                       uint32_t worker, struct q35_attn_state *state, float *o)
 {
     const struct q35_attn_args *a = j->args;
     const struct queries8 *q = &j->cpu->q8;
     uint64_t half = half_bytes(a);
-    const uint8_t *k = keys(j, it, p), *scales = (const uint8_t *)it->page[it->first_page + p];
+    const uint8_t *k = keys(j, it, p);
     struct attn8_args args = {.group = it->heads,
                               .head_dim = a->head_dim,
                               .scale = a->scale,
@@ -100,12 +108,13 @@ static void one_page8(const struct attn_job *j, const struct item *it, uint32_t 
                               .state = state,
                               .o = o,
                               .scratch = j->cpu->workers[worker].scratch};
-    args.k_scales =
-        (const float *)(const void *)(scales + 2 * half) + (uint64_t)it->kv_head * Q35_ATTN_BLOCK;
+    args.k_scales = scales_of(j, it, p);
     args.v_scales = args.k_scales + (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
     if (next < it->pages) {
         args.next_k = (const int8_t *)keys(j, it, next);
         args.next_v = args.next_k + half;
+        args.next_k_scales = scales_of(j, it, next);
+        args.next_v_scales = args.next_k_scales + (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
     }
     args.n = positions(it, p, &args.first);
     j->cpu->k.attn8_block(&args);

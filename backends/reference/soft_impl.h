@@ -142,6 +142,8 @@ struct q35_kv {
     uint64_t page_bytes;
     uint8_t *pool; /* [page_count][page_bytes] */
     uint64_t pool_bytes;
+    void *map; /* holds the pool */
+    uint64_t map_bytes;
     uint8_t *block;      /* everything below */
     uint32_t *table;     /* [max_sequences][page_count] page of a block or SOFT_NO_PAGE */
     uint32_t *refs;      /* [page_count + 1] */

@@ -10,7 +10,9 @@
 
 #include "soft_impl.h"
 
-#define MARK 0x80000000u /* on a table entry: its reference was given up, see kv_plan_writes */
+#define HUGE_PAGE (2u << 20)
+#define HUGE_FROM (16u << 20) /* of a pool: what is not used of a huge page is lost */
+#define MARK 0x80000000u      /* on a table entry: its reference was given up, see kv_plan_writes */
 
 uint64_t soft_kv_pages(uint32_t kv_tokens, uint32_t max_sequences)
 {
@@ -44,9 +46,9 @@ static void kv_carve(struct q35_kv *kv)
 static void kv_release(struct soft_object *o)
 {
     struct q35_kv *kv = (struct q35_kv *)(void *)o;
-    if (kv->pool)
-        munmap(kv->pool, kv->pool_bytes);
-    kv->pool = NULL;
+    if (kv->map)
+        munmap(kv->map, kv->map_bytes);
+    kv->map = NULL;
     free(kv->block);
     kv->block = NULL;
 }
@@ -63,11 +65,19 @@ static enum q35_status kv_alloc(struct q35_kv *kv, struct q35_error *err)
                              (unsigned long long)pages);
     kv->block = calloc(1, tables); /* untouched where it is not used */
     if (kv->pool_bytes) {
+        kv->map_bytes = kv->pool_bytes + (kv->pool_bytes >= HUGE_FROM ? HUGE_PAGE : 0);
         pool =
-            mmap(NULL, kv->pool_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        kv->pool = pool == MAP_FAILED ? NULL : pool;
+            mmap(NULL, kv->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        kv->map = pool == MAP_FAILED ? NULL : pool;
+        kv->pool = kv->map;
     }
-    if (!kv->block || (kv->pool_bytes && !kv->pool)) {
+    if (kv->map_bytes > kv->pool_bytes && kv->map) {
+        /* Every head of every page lies in small pages of its own: attention would miss the TLB
+         * each time. */
+        kv->pool = (uint8_t *)(((uintptr_t)kv->map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+        (void)madvise(kv->pool, kv->pool_bytes, MADV_HUGEPAGE); /* it works without as well */
+    }
+    if (!kv->block || (kv->pool_bytes && !kv->map)) {
         kv_release(&kv->object);
         return q35_soft_fail(err, Q35_E_CAPACITY, "no memory for a KV cache of %llu bytes",
                              (unsigned long long)(kv->pool_bytes + tables));

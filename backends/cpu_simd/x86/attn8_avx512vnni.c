@@ -69,6 +69,10 @@ static void scores16(const struct attn8_args *a, uint32_t at, __m512i *sums, flo
     const __m512i sign = _mm512_set1_epi8((char)0x80);
     __m512 scales = _mm512_loadu_ps(a->k_scales + at);
     uint32_t from, h, j;
+    if (a->next_k) {
+        _mm_prefetch((const char *)(a->next_k_scales + at), _MM_HINT_T0);
+        _mm_prefetch((const char *)(a->next_v_scales + at), _MM_HINT_T0);
+    }
     for (h = 0; h < a->group; h++) /* the keys are 128 too large */
         sums[h] = _mm512_set1_epi32(-128 * a->q_sums[h]);
     for (from = 0; from < a->head_dim; from += 64) {
@@ -114,6 +118,7 @@ INLINE void values_of(const struct attn8_args *a, const float *p, uint32_t h, ui
         o[i][c] = _mm512_setzero_ps();
     for (j = a->first; j < end; j++) {
         const int8_t *row = a->v + (uint64_t)j * a->head_dim + d;
+        const float *pj = p + 64 * (uint64_t)h + j;
         __m512 v[2];
         UNROLL
         for (c = 0; c < vectors; c++)
@@ -122,7 +127,7 @@ INLINE void values_of(const struct attn8_args *a, const float *p, uint32_t h, ui
             _mm_prefetch((const char *)(a->next_v + (row - a->v)), _MM_HINT_T0);
         UNROLL
         for (i = 0; i < heads; i++) {
-            __m512 w = _mm512_set1_ps(p[64 * (h + i) + j]);
+            __m512 w = _mm512_set1_ps(pj[64 * i]);
             UNROLL
             for (c = 0; c < vectors; c++)
                 o[i][c] = _mm512_fmadd_ps(w, v[c], o[i][c]);

@@ -29,19 +29,27 @@ static inline __attribute__((always_inline)) void scores16(const struct attn_arg
                                                            __m512 (*sums)[16], float *scores)
 {
     uint32_t h, j, i;
-    for (j = 0; j < 16; j++) {
-        const uint16_t *row = a->k + (uint64_t)(from + j) * a->head_dim;
+    for (j = 0; j < 16; j += 2) { /* two rows share the loads of a query */
+        const uint16_t *row = a->k + (uint64_t)(from + j) * a->head_dim, *row1 = row + a->head_dim;
         const float *q = a->q;
-        __m512 k[MAX_VECTORS];
-        if (a->next_k)
+        __m512 k[MAX_VECTORS], k1[MAX_VECTORS];
+        if (a->next_k) {
             prefetch_row(a->next_k + (row - a->k), vectors);
-        for (i = 0; i < vectors; i++)
+            prefetch_row(a->next_k + (row1 - a->k), vectors);
+        }
+        for (i = 0; i < vectors; i++) {
             k[i] = load_f16(row + 16 * i);
+            k1[i] = load_f16(row1 + 16 * i);
+        }
         for (h = 0; h < a->group; h++, q += a->head_dim) {
-            __m512 sum = _mm512_setzero_ps();
-            for (i = 0; i < vectors; i++)
-                sum = _mm512_fmadd_ps(_mm512_loadu_ps(q + 16 * i), k[i], sum);
+            __m512 sum = _mm512_setzero_ps(), sum1 = sum;
+            for (i = 0; i < vectors; i++) {
+                __m512 x = _mm512_loadu_ps(q + 16 * i);
+                sum = _mm512_fmadd_ps(x, k[i], sum);
+                sum1 = _mm512_fmadd_ps(x, k1[i], sum1);
+            }
             sums[h][j] = sum;
+            sums[h][j + 1] = sum1;
         }
     }
     for (h = 0; h < a->group; h++)
@@ -49,69 +57,60 @@ static inline __attribute__((always_inline)) void scores16(const struct attn_arg
                          _mm512_mul_ps(tree16_ps(sums[h]), _mm512_set1_ps(a->scale)));
 }
 
-/* o of `heads` heads from head h on, 4 vectors of it from column d on. */
-static inline __attribute__((always_inline)) void
-values4(const struct attn_args *a, const float *p, uint32_t h, uint32_t d, const uint32_t heads)
+/* o of `heads` heads from head h on, `vectors` times 16 values of it from column d on. */
+static inline __attribute__((always_inline)) void values_of(const struct attn_args *a,
+                                                            const float *p, uint32_t h, uint32_t d,
+                                                            const uint32_t heads,
+                                                            const uint32_t vectors)
 {
-    __m512 o[4][4];
+    __m512 o[8][2];
     uint32_t i, j, c, end = a->first + a->n;
     UNROLL
     for (i = 0; i < heads; i++)
         UNROLL
-    for (c = 0; c < 4; c++)
+    for (c = 0; c < vectors; c++)
         o[i][c] = _mm512_setzero_ps();
     for (j = a->first; j < end; j++) {
         const uint16_t *row = a->v + (uint64_t)j * a->head_dim + d;
-        __m512 v0 = load_f16(row), v1 = load_f16(row + 16);
-        __m512 v2 = load_f16(row + 32), v3 = load_f16(row + 48);
+        const float *pj = p + 64 * (uint64_t)h + j;
+        __m512 v[2];
+        UNROLL
+        for (c = 0; c < vectors; c++)
+            v[c] = load_f16(row + 16 * c);
         if (a->next_v && h == 0)
-            prefetch_row(a->next_v + (row - a->v), 4);
+            prefetch_row(a->next_v + (row - a->v), vectors);
         UNROLL
         for (i = 0; i < heads; i++) {
-            __m512 w = _mm512_set1_ps(p[64 * i + j]);
-            o[i][0] = _mm512_fmadd_ps(w, v0, o[i][0]);
-            o[i][1] = _mm512_fmadd_ps(w, v1, o[i][1]);
-            o[i][2] = _mm512_fmadd_ps(w, v2, o[i][2]);
-            o[i][3] = _mm512_fmadd_ps(w, v3, o[i][3]);
+            __m512 w = _mm512_set1_ps(pj[64 * i]);
+            UNROLL
+            for (c = 0; c < vectors; c++)
+                o[i][c] = _mm512_fmadd_ps(w, v[c], o[i][c]);
         }
     }
     UNROLL
     for (i = 0; i < heads; i++)
         UNROLL
-    for (c = 0; c < 4; c++)
+    for (c = 0; c < vectors; c++)
         _mm512_storeu_ps(a->o + (uint64_t)(h + i) * a->head_dim + d + 16 * c, o[i][c]);
 }
 
-/* One vector of o of one head, for head sizes that are no multiple of 64. */
-static void values1(const struct attn_args *a, const float *p, uint32_t h, uint32_t d)
+static inline __attribute__((always_inline)) void values(const struct attn_args *a, const float *p,
+                                                         uint32_t d, const uint32_t vectors)
 {
-    __m512 o = _mm512_setzero_ps();
-    uint32_t j;
-    for (j = a->first; j < a->first + a->n; j++)
-        o = _mm512_fmadd_ps(_mm512_set1_ps(p[j]), load_f16(a->v + (uint64_t)j * a->head_dim + d),
-                            o);
-    _mm512_storeu_ps(a->o + (uint64_t)h * a->head_dim + d, o);
-}
-
-static void values(const struct attn_args *a, const float *p)
-{
-    uint32_t h, d;
-    for (d = 0; d + 64 <= a->head_dim; d += 64) {
-        for (h = 0; h + 4 <= a->group; h += 4)
-            values4(a, p + 64 * h, h, d, 4);
-        for (; h < a->group; h++)
-            values4(a, p + 64 * h, h, d, 1);
-    }
-    for (; d < a->head_dim; d += 16)
-        for (h = 0; h < a->group; h++)
-            values1(a, p + 64 * h, h, d);
+    uint32_t h = 0;
+    for (; h + 8 <= a->group; h += 8)
+        values_of(a, p, h, d, 8, vectors);
+    for (; h + 4 <= a->group; h += 4)
+        values_of(a, p, h, d, 4, vectors);
+    for (; h < a->group; h++)
+        values_of(a, p, h, d, 1, vectors);
 }
 
 static void attn_block_avx512(const struct attn_args *a)
 {
     __m512(*sums)[16] = a->scratch;          /* [group][16] */
     float *s = (float *)(sums + ATTN_GROUP); /* [group][64] */
-    uint32_t from, h, vectors = a->head_dim / 16;
+    uint32_t from, h, d, vectors = a->head_dim / 16;
     struct kernels plain;
     if (a->head_dim % 16)
         goto plain_c;
@@ -126,7 +125,10 @@ static void attn_block_avx512(const struct attn_args *a)
     for (h = 0; h < a->group; h++)
         if (!softmax64(a->first, a->n, s + 64 * h, &a->state[h]))
             goto plain_c;
-    values(a, s);
+    for (d = 0; d + 32 <= a->head_dim; d += 32)
+        values(a, s, d, 2);
+    if (d < a->head_dim)
+        values(a, s, d, 1);
     return;
 plain_c: /* odd sizes, and NaN whose order matters */
     q35_cpu_install_c(&plain);
