@@ -60,5 +60,11 @@ int main(int argc, char **argv)
         return 1;
     }
     copy_seed(argv[1], "model", 'm', fixture_path("out.gguf"));
+    p.tensor_types = "*=triple";
+    if (q35_convert(fixture_path("tok.gguf"), fixture_path("out.gguf"), &p, NULL, &err) != Q35_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    copy_seed(argv[1], "triple", 'm', fixture_path("out.gguf"));
     return fixture_teardown(NULL);
 }
