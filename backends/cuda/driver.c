@@ -169,8 +169,8 @@ enum q35_status cu_open(const struct cu **out, const char *path, struct q35_erro
     pthread_mutex_unlock(&lock);
     if (!l) {
         uint32_t size = err ? err->size : 0;
-        if (err) {
-            *err = own;
+        if (err) { /* the host's struct may be shorter */
+            memcpy(err, &own, size < sizeof(own) ? size : sizeof(own));
             err->size = size;
         }
         return (enum q35_status)own.status;

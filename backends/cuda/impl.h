@@ -23,11 +23,11 @@
 #include "q35/arith.h"
 #include "soft.h"
 #include "soft_layer.h"
+#include "soft_parts.h"
 
 #define CUDA_MAX_BATCH 2048u
 #define CUDA_MAX_SEQUENCES 1024u
 #define CUDA_ALIGNMENT 256u
-#define CUDA_RESULTS 64u
 #define CUDA_SLOTS 4u
 #define CUDA_STAGES 4u
 #define CUDA_GRAPHS 64u
@@ -72,11 +72,6 @@ struct cuda_slot {
     bool recorded;        /* `done` is in the stream */
 };
 
-struct cuda_result {
-    uint64_t value;
-    struct q35_error err; /* err.status is the result */
-};
-
 struct cuda_timeline {
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -85,8 +80,7 @@ struct cuda_timeline {
     struct cuda_slot slots[CUDA_SLOTS];
     uint32_t head, count; /* slots in flight: head, head + 1 ... */
     bool driving;         /* a thread is waiting for the head */
-    struct cuda_result results[CUDA_RESULTS];
-    uint32_t next;
+    struct soft_results results;
     bool lock_made, cond_made;
 };
 
@@ -189,16 +183,10 @@ struct q35_buffer {
     uint64_t bytes;
 };
 
-/* [lo, hi) has arrived. Sorted, disjoint, not adjacent. */
-struct cuda_extent {
-    uint64_t lo, hi;
-};
-
 struct cuda_tensor {
     struct q35_tensor_desc desc; /* bytes 0: the layer has no such tensor */
     cu_ptr at;
-    struct cuda_extent *extents;
-    uint32_t extent_count, extent_cap;
+    struct soft_extents arrived;
 };
 
 struct cuda_layer {

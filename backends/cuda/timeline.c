@@ -37,15 +37,6 @@ void cuda_timeline_fini(struct cuda_timeline *t)
     t->cond_made = t->lock_made = false;
 }
 
-static void record_result(struct cuda_timeline *t, uint64_t value, const struct q35_error *err)
-{
-    struct cuda_result *r = &t->results[t->next];
-    t->next = (t->next + 1) % CUDA_RESULTS;
-    r->value = value;
-    r->err = *err;
-    t->completed = value;
-}
-
 /* Completes the oldest run if the device has passed its event; with `block` waits for that. The
  * lock is held on entry and on return. */
 static bool drive(struct q35_device *dev, bool block)
@@ -67,7 +58,8 @@ static bool drive(struct q35_device *dev, bool block)
     pthread_mutex_lock(&t->lock);
     t->driving = false;
     if (code != CU_ERROR_NOT_READY) {
-        record_result(t, s->value, &s->err);
+        soft_results_add(&t->results, s->value, &s->err);
+        t->completed = s->value;
         t->head = (t->head + 1) % CUDA_SLOTS;
         t->count--;
     }
@@ -133,25 +125,6 @@ static uint64_t now_ns(void)
     return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
-static enum q35_status result_of(const struct cuda_timeline *t, uint64_t value,
-                                 struct q35_error *err)
-{
-    uint32_t i;
-    for (i = 0; i < CUDA_RESULTS; i++) {
-        const struct cuda_result *r = &t->results[i];
-        if (r->value != value || !value)
-            continue;
-        if (err && r->err.status) {
-            uint32_t size = err->size;
-            *err = r->err;
-            err->size = size;
-        }
-        return (enum q35_status)r->err.status;
-    }
-    return q35_soft_fail(err, Q35_E_NOT_FOUND, "no submit with value %llu, or too long ago",
-                         (unsigned long long)value);
-}
-
 /* Not yet: passes some time without the lock, at most until the deadline. */
 static void rest(struct cuda_timeline *t, uint64_t start, uint64_t deadline)
 {
@@ -192,7 +165,7 @@ enum q35_status cuda_wait(struct q35_device *dev, uint64_t value, uint64_t timeo
         st = q35_soft_fail(err, Q35_E_TIMEOUT, "value %llu has not completed, the last is %llu",
                            (unsigned long long)value, (unsigned long long)t->completed);
     else
-        st = result_of(t, value, err);
+        st = soft_results_find(&t->results, value, err);
     pthread_mutex_unlock(&t->lock);
     return st;
 }

@@ -35,7 +35,7 @@ static void weights_release(struct cuda_object *o)
     cuda_graphs_destroy(o->dev); /* they know the addresses */
     for (i = 0; w->layers && i < w->layer_count; i++)
         for (role = 0; role < Q35_ROLE_COUNT; role++)
-            free(w->layers[i].tensors[role].extents);
+            free(w->layers[i].tensors[role].arrived.list);
     free(w->layers);
     w->layers = NULL;
     if (w->block)
@@ -138,69 +138,13 @@ enum q35_status cuda_weights_begin(struct q35_device *dev, const struct q35_laye
     return Q35_OK;
 }
 
-/* Notes that [lo, hi) has arrived. INVALID if a part of it had already. */
-static enum q35_status extent_add(struct cuda_tensor *t, uint64_t lo, uint64_t hi,
-                                  struct q35_error *err)
-{
-    uint32_t i = t->extent_count;
-    bool joins_left, joins_right;
-
-    while (i > 0 && t->extents[i - 1].lo >= lo)
-        i--; /* i: first extent at or after lo */
-    if ((i < t->extent_count && t->extents[i].lo < hi) || (i > 0 && t->extents[i - 1].hi > lo))
-        return q35_soft_fail(err, Q35_E_INVALID, "tensor %s: bytes of %llu .. %llu were put before",
-                             soft_role_name(t->desc.role), (unsigned long long)lo,
-                             (unsigned long long)hi);
-    joins_left = i > 0 && t->extents[i - 1].hi == lo;
-    joins_right = i < t->extent_count && t->extents[i].lo == hi;
-    if (joins_left && joins_right) {
-        t->extents[i - 1].hi = t->extents[i].hi;
-        t->extent_count--;
-        memmove(t->extents + i, t->extents + i + 1, (t->extent_count - i) * sizeof(*t->extents));
-        return Q35_OK;
-    }
-    if (joins_left || joins_right) {
-        if (joins_left)
-            t->extents[i - 1].hi = hi;
-        else
-            t->extents[i].lo = lo;
-        return Q35_OK;
-    }
-    if (t->extent_count == t->extent_cap) {
-        uint32_t cap = t->extent_cap ? 2 * t->extent_cap : 4;
-        void *grown = realloc(t->extents, cap * sizeof(*t->extents));
-        if (!grown)
-            return q35_soft_fail(err, Q35_E_NOMEM, "no memory for an upload");
-        t->extents = grown;
-        t->extent_cap = cap;
-    }
-    memmove(t->extents + i + 1, t->extents + i, (t->extent_count - i) * sizeof(*t->extents));
-    t->extents[i] = (struct cuda_extent){lo, hi};
-    t->extent_count++;
-    return Q35_OK;
-}
-
 static enum q35_status put(struct q35_device *dev, struct cuda_tensor *t, uint64_t offset,
                            const uint8_t *data, uint64_t bytes, uint32_t lifetime,
                            struct q35_error *err)
 {
-    const char *name = soft_role_name(t->desc.role);
-    uint64_t all = t->desc.bytes;
-    enum q35_status st;
-
-    if (offset > all || bytes > all - offset)
-        return q35_soft_fail(err, Q35_E_INVALID, "tensor %s: bytes %llu + %llu of %llu", name,
-                             (unsigned long long)offset, (unsigned long long)bytes,
-                             (unsigned long long)all);
-    if (offset % 8 || (bytes % 8 && offset + bytes != all))
-        return q35_soft_fail(err, Q35_E_INVALID, "tensor %s: a chunk not at multiples of 8", name);
-    if (lifetime == Q35_UNTIL_FREE && (bytes != all || (uintptr_t)data % Q35_BLOB_ALIGN))
-        return q35_soft_fail(err, Q35_E_INVALID,
-                             "tensor %s: kept data must be whole and 64-byte aligned", name);
-    if (!bytes)
-        return Q35_OK;
-    st = extent_add(t, offset, offset + bytes, err);
-    return st ? st : cuda_upload(dev, t->at + offset, data, bytes, err);
+    enum q35_status st =
+        soft_extents_put(&t->arrived, &t->desc, offset, data, bytes, lifetime, err);
+    return st || !bytes ? st : cuda_upload(dev, t->at + offset, data, bytes, err);
 }
 
 enum q35_status cuda_weights_put(struct q35_weights *w, uint32_t layer, uint32_t role,
@@ -233,9 +177,8 @@ static enum q35_status check_complete(const struct cuda_layer *l, const struct c
                                       struct q35_error *err)
 {
     uint64_t gap;
-    if (t->extent_count == 1 && !t->extents[0].lo && t->extents[0].hi == t->desc.bytes)
+    if (soft_extents_whole(&t->arrived, t->desc.bytes, &gap))
         return Q35_OK;
-    gap = t->extent_count && !t->extents[0].lo ? t->extents[0].hi : 0;
     q35_soft_fail(err, Q35_E_INVALID, "layer %d, tensor %s: byte %llu of %llu is missing",
                   (int)l->desc.index, soft_role_name(t->desc.role), (unsigned long long)gap,
                   (unsigned long long)t->desc.bytes);
@@ -330,7 +273,7 @@ static void forget_extents(struct q35_weights *w, enum q35_status st)
     uint32_t i, role;
     for (i = 0; st && i < w->layer_count; i++)
         for (role = 0; role < Q35_ROLE_COUNT; role++)
-            w->layers[i].tensors[role].extent_count = 0;
+            w->layers[i].tensors[role].arrived.count = 0;
 }
 
 enum q35_status cuda_weights_commit(struct q35_weights *w, struct q35_error *err)

@@ -14,11 +14,11 @@
 #include "q35/arith.h"
 #include "soft.h"
 #include "soft_layer.h"
+#include "soft_parts.h"
 
 /* Bytes up to the end of a field: what the first writer of a struct filled. */
 #define SOFT_UP_TO(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
 
-#define SOFT_RESULTS 64u
 #define SOFT_GREEDY_ROWS 32u /* tokens whose logits a greedy run holds at once */
 #define SOFT_KV_TYPES 2u     /* enum q35_kv_type */
 #define SOFT_NO_PAGE 0u      /* pages count from 1, so that fresh memory is an empty table */
@@ -31,19 +31,13 @@ struct soft_object {
     bool dead;                              /* a reset took its contents */
 };
 
-struct soft_result {
-    uint64_t value;
-    struct q35_error err; /* err.status is the result */
-};
-
 struct soft_timeline {
     pthread_mutex_t lock;
     pthread_cond_t done;
     uint64_t submitted; /* read and written by the one thread that submits */
     uint64_t completed;
     _Atomic uint64_t cancelled; /* submits up to here end early */
-    struct soft_result results[SOFT_RESULTS];
-    uint32_t next;
+    struct soft_results results;
     bool lock_made, cond_made;
 };
 
@@ -96,17 +90,11 @@ struct q35_buffer {
     uint64_t bytes;
 };
 
-/* [lo, hi) has arrived. Sorted, disjoint, not adjacent. */
-struct soft_extent {
-    uint64_t lo, hi;
-};
-
 struct soft_tensor {
     struct q35_tensor_desc desc; /* bytes 0: the layer has no such tensor */
     const uint8_t *data;
     uint8_t *owned; /* data, if it was copied */
-    struct soft_extent *extents;
-    uint32_t extent_count, extent_cap;
+    struct soft_extents arrived;
     uint64_t hash;
 };
 

@@ -41,12 +41,8 @@ enum q35_status soft_timeline_check(struct soft_timeline *t, uint64_t value, str
 
 void soft_timeline_complete(struct soft_timeline *t, uint64_t value, const struct q35_error *err)
 {
-    struct soft_result *r;
     pthread_mutex_lock(&t->lock);
-    r = &t->results[t->next];
-    t->next = (t->next + 1) % SOFT_RESULTS;
-    r->value = value;
-    r->err = *err;
+    soft_results_add(&t->results, value, err);
     t->submitted = t->completed = value;
     pthread_cond_broadcast(&t->done);
     pthread_mutex_unlock(&t->lock);
@@ -71,25 +67,6 @@ static struct timespec deadline(uint64_t ns)
     return ts;
 }
 
-static enum q35_status result_of(const struct soft_timeline *t, uint64_t value,
-                                 struct q35_error *err)
-{
-    uint32_t i;
-    for (i = 0; i < SOFT_RESULTS; i++) {
-        const struct soft_result *r = &t->results[i];
-        if (r->value != value || !value)
-            continue;
-        if (err && r->err.status) {
-            uint32_t size = err->size; /* the host's struct may be shorter */
-            memcpy(err, &r->err, size < sizeof(r->err) ? size : sizeof(r->err));
-            err->size = size;
-        }
-        return (enum q35_status)r->err.status;
-    }
-    return q35_soft_fail(err, Q35_E_NOT_FOUND, "no submit with value %llu, or too long ago",
-                         (unsigned long long)value);
-}
-
 enum q35_status q35_soft_wait(struct q35_device *dev, uint64_t value, uint64_t timeout_ns,
                               struct q35_error *err)
 {
@@ -105,7 +82,7 @@ enum q35_status q35_soft_wait(struct q35_device *dev, uint64_t value, uint64_t t
         st = q35_soft_fail(err, Q35_E_TIMEOUT, "value %llu has not completed, the last is %llu",
                            (unsigned long long)value, (unsigned long long)t->completed);
     else
-        st = result_of(t, value, err);
+        st = soft_results_find(&t->results, value, err);
     pthread_mutex_unlock(&t->lock);
     return st;
 }

@@ -17,7 +17,7 @@ static void weights_release(struct soft_object *o)
             if (w->layers[i].prepared >> role & 1u)
                 o->dev->ops.matrix_release(o->dev->user, &w->layers[i].mats[role]);
             free(t->owned);
-            free(t->extents);
+            free(t->arrived.list);
         }
     free(w->layers);
     w->layers = NULL;
@@ -86,45 +86,6 @@ enum q35_status q35_soft_weights_begin(struct q35_device *dev, const struct q35_
     return Q35_OK;
 }
 
-/* Notes that [lo, hi) has arrived. INVALID if a part of it had already. */
-static enum q35_status extent_add(struct soft_tensor *t, uint64_t lo, uint64_t hi,
-                                  struct q35_error *err)
-{
-    uint32_t i = t->extent_count;
-    bool joins_left, joins_right;
-
-    while (i > 0 && t->extents[i - 1].lo >= lo)
-        i--; /* i: first extent at or after lo */
-    if ((i < t->extent_count && t->extents[i].lo < hi) || (i > 0 && t->extents[i - 1].hi > lo))
-        return q35_soft_fail(err, Q35_E_INVALID, "tensor %s: bytes of %llu .. %llu were put before",
-                             soft_role_name(t->desc.role), (unsigned long long)lo,
-                             (unsigned long long)hi);
-    joins_left = i > 0 && t->extents[i - 1].hi == lo;
-    joins_right = i < t->extent_count && t->extents[i].lo == hi;
-    if (joins_left && joins_right) {
-        t->extents[i - 1].hi = t->extents[i].hi;
-        t->extent_count--;
-        memmove(t->extents + i, t->extents + i + 1, (t->extent_count - i) * sizeof(*t->extents));
-    } else if (joins_left) {
-        t->extents[i - 1].hi = hi;
-    } else if (joins_right) {
-        t->extents[i].lo = lo;
-    } else {
-        if (t->extent_count == t->extent_cap) {
-            uint32_t cap = t->extent_cap ? 2 * t->extent_cap : 4;
-            void *grown = realloc(t->extents, cap * sizeof(*t->extents));
-            if (!grown)
-                return q35_soft_fail(err, Q35_E_NOMEM, "no memory for an upload");
-            t->extents = grown;
-            t->extent_cap = cap;
-        }
-        memmove(t->extents + i + 1, t->extents + i, (t->extent_count - i) * sizeof(*t->extents));
-        t->extents[i] = (struct soft_extent){lo, hi};
-        t->extent_count++;
-    }
-    return Q35_OK;
-}
-
 /* q35_hash_chunk for whole words at a time; the layout is little-endian by definition. */
 static uint64_t hash_part(const uint8_t *data, uint64_t bytes, uint64_t first)
 {
@@ -159,26 +120,11 @@ static enum q35_status put(struct q35_device *dev, struct soft_tensor *t, uint64
                            const void *data, uint64_t bytes, uint32_t lifetime,
                            struct q35_error *err)
 {
-    const char *name = soft_role_name(t->desc.role);
-    uint64_t all = t->desc.bytes;
-    bool keep = lifetime == Q35_UNTIL_FREE;
-    enum q35_status st;
-
-    if (offset > all || bytes > all - offset)
-        return q35_soft_fail(err, Q35_E_INVALID, "tensor %s: bytes %llu + %llu of %llu", name,
-                             (unsigned long long)offset, (unsigned long long)bytes,
-                             (unsigned long long)all);
-    if (offset % 8 || (bytes % 8 && offset + bytes != all))
-        return q35_soft_fail(err, Q35_E_INVALID, "tensor %s: a chunk not at multiples of 8", name);
-    if (keep && (bytes != all || (uintptr_t)data % Q35_BLOB_ALIGN))
-        return q35_soft_fail(err, Q35_E_INVALID,
-                             "tensor %s: kept data must be whole and 64-byte aligned", name);
-    if (!bytes)
-        return Q35_OK;
-    st = extent_add(t, offset, offset + bytes, err);
-    if (st)
+    enum q35_status st =
+        soft_extents_put(&t->arrived, &t->desc, offset, data, bytes, lifetime, err);
+    if (st || !bytes)
         return st;
-    if (keep) {
+    if (lifetime == Q35_UNTIL_FREE) {
         t->data = data;
     } else {
         st = tensor_own(t, err);
@@ -220,8 +166,8 @@ static enum q35_status check_arrived(const struct soft_layer *l, const struct so
 {
     enum q35_status st = Q35_OK;
     const char *name = soft_role_name(t->desc.role);
-    if (t->extent_count != 1 || t->extents[0].lo || t->extents[0].hi != t->desc.bytes) {
-        uint64_t gap = t->extent_count && !t->extents[0].lo ? t->extents[0].hi : 0;
+    uint64_t gap;
+    if (!soft_extents_whole(&t->arrived, t->desc.bytes, &gap)) {
         st = q35_soft_fail(err, Q35_E_INVALID, "layer %d, tensor %s: byte %llu of %llu is missing",
                            (int)l->desc.index, name, (unsigned long long)gap,
                            (unsigned long long)t->desc.bytes);

@@ -90,12 +90,11 @@ MUTANTS = [
     ("norm-before-bias", EXEC, "n * d->d_model, s->x, s->h, err));\n\n", "0, s->x, s->h, err));\n\n",
      "layers"),
     ("hash-ignored", WEIGHTS, "t->hash != t->desc.hash", "0", "upload-errors"),
-    ("gap-ignored", WEIGHTS, "t->extent_count != 1 || t->extents[0].lo", "0 && t->extents[0].lo",
-     "none"),
+    ("gap-ignored", WEIGHTS, "!soft_extents_whole(&t->arrived, t->desc.bytes, &gap)", "0", "none"),
     ("o-bias-forgotten", WEIGHTS, "return vector(l, Q35_ROLE_O_BIAS);", "return NULL;", "layers"),
     ("k-takes-v-bias", WEIGHTS, "return vector(l, Q35_ROLE_K_BIAS);",
      "return vector(l, Q35_ROLE_V_BIAS);", "layers"),
-    ("few-results", IMPL, "#define SOFT_RESULTS 64u", "#define SOFT_RESULTS 32u", "timeline"),
+    ("few-results", "soft_parts.h", "#define SOFT_RESULTS 64u", "#define SOFT_RESULTS 32u", "timeline"),
     ("cancel-reaches-next", TIME, "return value <= atomic_load", "return value <= 1 + atomic_load",
      "cancel"),
     ("any-signal", TIME, "if (value <= t->submitted)", "if (0)", "timeline"),
@@ -141,7 +140,7 @@ MUTANTS = [
 # long only matters where a gap would be refused. They show that the kit does not cry wolf.
 HARMLESS = [m for m in MUTANTS if m[4] == "none"]
 SOURCES = ["ops.c", "soft_device.c", "soft_timeline.c", "soft_layer.c", "soft_weights.c", "soft_kv.c",
-           "soft_exec.c", "soft_run.c", "soft_lend.c", "plugin.c"]
+           "soft_exec.c", "soft_run.c", "soft_lend.c", "soft_parts.c", "plugin.c"]
 
 
 class Tree:

@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum { RUNS = 60, WATCHERS = 2 };
+enum { RUNS = 30, WATCHERS = 2 };
 
 struct scene {
     struct fixture f;
