@@ -25,7 +25,8 @@ TILING = "backends/groq/mlir/tiling.h"
 UNITS = [
     (FORMAT, UNSIGNED, ["q35_pad_rows", "q35_pad_cols", "q35_tile_cols", "q35_tiles_per_row", "q35_tile_used",
                         "q35_codes_offset", "q35_blob_bytes", "q35_code_get", "q35_code_before",
-                        "q35_b_third", "q35_decode_row"]),
+                        "q35_b_third"]),
+    (FORMAT, UNSIGNED, ["q35_decode_row"]),
     (FORMAT, [], ["q35_code_put"]),
     (OPS, UNSIGNED, ["row_dot"]),
     (ARITH, REALS, ["q35_clamp_int8", "q35_quantize"]),
@@ -74,7 +75,9 @@ BROKEN = [
     ("groq_tile_bytes", TILING, "t.rows / 16u * groq", "t.rows / 8u * groq"),
 ]
 
-STEPS = "300000"
+# Solver steps for a goal: what cannot be proved is given up after so many, so few save time.
+STEPS = {"q35_decode_row": 300000}
+FEW_STEPS = 80000
 
 
 def configure(work):
@@ -115,10 +118,11 @@ def parsed(root, work, file):
 def prove(root, work, file, options, functions):
     """Goals proved and goals in all, and the names of those that are not."""
     cpp = "-I%s -I%s/include" % (root, root)
+    steps = str(STEPS.get(functions[0], FEW_STEPS))
     got = subprocess.run(
         ["frama-c", "-no-autoload-plugins", "-load-module", "wp,rtegen,variadic", "-machdep",
          "gcc_x86_64", "-cpp-extra-args=" + cpp, *options, "-wp", "-wp-rte", "-wp-prover", "z3,cvc4",
-         "-wp-steps", STEPS, "-wp-timeout", "60", "-wp-par", "2", "-wp-fct", ",".join(functions),
+         "-wp-steps", steps, "-wp-timeout", "60", "-wp-par", "2", "-wp-fct", ",".join(functions),
          str(parsed(root, work, file))],
         env={"PATH": "/usr/bin:/bin", "HOME": str(work), "WHY3CONFIG": str(work / "why3.conf")},
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=work)
