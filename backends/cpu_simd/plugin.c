@@ -16,7 +16,8 @@
 #define MAX_THREADS 1024
 
 static const struct q35_option_spec option_specs[] = {
-    {"threads", "int", "threads that compute, 0 for one on each CPU this process may use", "0"},
+    {"threads", "int",
+     "threads that compute: at most, and for 0 as many as, CPUs this process may use", "0"},
     {"pin", "enum:auto|none|cores",
      "whether each thread stays on one CPU, cores before their second CPUs; auto: where there are "
      "several NUMA nodes",
