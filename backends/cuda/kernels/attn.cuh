@@ -248,6 +248,17 @@ FN const struct q35_cu_piece *attn_piece(const struct q35_cu_attn *a, uint32_t *
     return *sub * Q35_CU_ATTN_ROWS < piece->count * group ? piece : NULL;
 }
 
+template <class S, int G> FN void attn_start(const struct q35_cu_attn *a)
+{
+    uint32_t sub;
+    const struct q35_cu_piece *piece;
+    launch_next();
+    launch_wait();
+    piece = attn_piece(a, &sub);
+    if (piece)
+        attn_run<S, G>(a, piece, sub);
+}
+
 /* So many blocks of threads on a multiprocessor that nothing is spilled. */
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #define ATTN_BLOCKS 3
@@ -257,49 +268,27 @@ FN const struct q35_cu_piece *attn_piece(const struct q35_cu_attn *a, uint32_t *
 
 KERNEL2(128, ATTN_BLOCKS, attn, q35_cu_attn)
 {
-    uint32_t sub;
-    const struct q35_cu_piece *piece;
-    launch_next();
-    launch_wait();
-    piece = attn_piece(&a, &sub);
-    if (piece && a.head_dim <= 64u)
-        attn_run<attn_f16<4>, 1>(&a, piece, sub);
-    else if (piece)
-        attn_run<attn_f16<8>, 1>(&a, piece, sub);
+    if (a.head_dim <= 64u)
+        attn_start<attn_f16<4>, 1>(&a);
+    else
+        attn_start<attn_f16<8>, 1>(&a);
 }
 
 /* head_dim above 128. */
 KERNEL(128, attn_wide, q35_cu_attn)
 {
-    uint32_t sub;
-    const struct q35_cu_piece *piece;
-    launch_next();
-    launch_wait();
-    piece = attn_piece(&a, &sub);
-    if (piece)
-        attn_run<attn_f16<16>, 2>(&a, piece, sub);
+    attn_start<attn_f16<16>, 2>(&a);
 }
 
 KERNEL2(128, ATTN_BLOCKS, attn8, q35_cu_attn)
 {
-    uint32_t sub;
-    const struct q35_cu_piece *piece;
-    launch_next();
-    launch_wait();
-    piece = attn_piece(&a, &sub);
-    if (piece && a.head_dim <= 64u)
-        attn_run<attn_int8<64>, 1>(&a, piece, sub);
-    else if (piece)
-        attn_run<attn_int8<128>, 1>(&a, piece, sub);
+    if (a.head_dim <= 64u)
+        attn_start<attn_int8<64>, 1>(&a);
+    else
+        attn_start<attn_int8<128>, 1>(&a);
 }
 
 KERNEL(128, attn8_wide, q35_cu_attn)
 {
-    uint32_t sub;
-    const struct q35_cu_piece *piece;
-    launch_next();
-    launch_wait();
-    piece = attn_piece(&a, &sub);
-    if (piece)
-        attn_run<attn_int8<256>, 2>(&a, piece, sub);
+    attn_start<attn_int8<256>, 2>(&a);
 }
