@@ -8,37 +8,14 @@
 #include "core/model/gguf.h"
 #include "core/quant/calibrate_internal.h"
 #include "core/quant/linalg.h"
-#include "core/quant/smooth.h"
 
 enum { CHUNK = 128 };
 
-/* Matrices that share an input, and what makes that input. */
-struct site {
-    uint32_t roles[3], count;
-    uint32_t maker; /* its values, or rows, are divided by the columns' scales */
-};
 static const struct site sites[] = {
     {{Q35_ROLE_Q, Q35_ROLE_K, Q35_ROLE_V}, 3, Q35_ROLE_ATTN_NORM},
     {{Q35_ROLE_O}, 1, Q35_ROLE_V},
     {{Q35_ROLE_GATE, Q35_ROLE_UP}, 2, Q35_ROLE_FFN_NORM},
     {{Q35_ROLE_DOWN}, 1, Q35_ROLE_UP},
-};
-
-struct q35_calib {
-    const struct q35_source *source;
-    const struct q35_params *params;
-    const struct q35_calibrate_params *p;
-    struct q35_float_pool *pool;
-    struct q35_calib_text text;
-    struct q35_float *ref, *packed; /* the float model and the model packed so far */
-    float *x_ref, *x_packed;        /* hidden states: [tokens][d_model] */
-    float *x;                       /* [CHUNK][d_model] */
-    uint32_t stride;                /* of inputs: a multiple of 16 */
-    float *in[2];                   /* inputs seen: [CHUNK][stride], float model's and packed */
-    struct q35_calib_tensor out[Q35_ROLE_INFO_COUNT];
-    float *dense[Q35_ROLE_INFO_COUNT]; /* what the packed model's tensors decode to */
-    void (*done)(void *ctx, uint32_t role, uint32_t rows);
-    void *done_ctx;
 };
 
 /* ---- creation ---- */
@@ -249,108 +226,29 @@ static enum q35_status advance(struct q35_calib *c, uint32_t layer, enum q35_flo
     return st;
 }
 
-/* ---- activation-aware scales ---- */
+/* ---- packed tensors ---- */
 
-/* norm2[cols] += squared column norms of a matrix. */
-static enum q35_status column_norms(const struct q35_source_tensor *t, double *norm2,
-                                    struct q35_error *err)
+enum q35_status q35_calib_decode(struct q35_calib *c, const struct q35_source_tensor *t,
+                                 uint32_t role, struct q35_error *err)
 {
-    float *row = malloc(sizeof(float) * t->cols);
-    enum q35_status st = Q35_OK;
-    uint32_t r, k;
-    if (!row)
-        return q35_fail(err, Q35_E_NOMEM, "no memory for a row of %s", t->name);
-    for (r = 0; r < t->rows && !st; r++) {
-        st = q35_source_rows(t, r, 1, row, err);
-        for (k = 0; k < t->cols && !st; k++)
-            norm2[k] += (double)row[k] * (double)row[k];
-    }
-    free(row);
-    return st;
+    const struct q35_encode_params *e = &c->p->encode;
+    uint32_t block = e->rotate ? q35_rot_block(t->cols) : 0;
+    if (!c->dense[role])
+        c->dense[role] = malloc(sizeof(float) * t->rows * (size_t)t->cols);
+    if (!c->dense[role])
+        return q35_fail(err, Q35_E_NOMEM, "no memory for %s", t->name);
+    return q35_decode_matrix(c->schemes[role], t->rows, t->cols, block, e->rot_seed,
+                             c->out[role].blob, c->dense[role], err);
 }
 
-/* A plain vector of the model becomes one of ours. */
-static enum q35_status own_vector(struct q35_calib *c, uint32_t layer, uint32_t role, bool *found,
-                                  struct q35_error *err)
+static enum q35_status new_blob(struct q35_calib *c, const struct q35_source_tensor *t,
+                                uint32_t role, uint64_t *bytes, struct q35_error *err)
 {
-    struct q35_source_tensor t;
-    *found = q35_source_tensor(c->source, layer, role, &t) == Q35_OK;
-    if (!*found || c->out[role].vector)
-        return Q35_OK;
-    c->out[role].vector = malloc(sizeof(float) * t.cols);
-    c->dense[role] = malloc(sizeof(float) * t.cols);
-    if (!c->out[role].vector || !c->dense[role])
-        return q35_fail(err, Q35_E_NOMEM, "no memory for %s", t.name);
-    return q35_source_rows(&t, 0, 1, c->out[role].vector, err);
-}
-
-/* Divides what makes the input by the scales. Rows of a packed matrix have scales of their own, so
- * that is exact. kv: the first column that row r of v leads to, in o. */
-static enum q35_status fold(struct q35_calib *c, uint32_t layer, const struct site *site,
-                            const float *scale, struct q35_error *err)
-{
-    uint32_t role = site->maker, vector = role == Q35_ROLE_V ? Q35_ROLE_V_BIAS : role, r, k;
-    const struct q35_params *p = c->params;
-    struct q35_source_tensor t;
-    bool found = false;
-    enum q35_status st = Q35_OK;
-    if (role != Q35_ROLE_UP)
-        st = own_vector(c, layer, vector, &found, err);
-    if (st || q35_source_tensor(c->source, layer, role, &t) != Q35_OK)
-        return st;
-    for (r = 0; r < (t.rows == 1 ? t.cols : t.rows); r++) {
-        uint32_t to =
-            role == Q35_ROLE_V
-                ? r / p->head_dim * (p->n_heads / p->n_kv_heads) * p->head_dim + r % p->head_dim
-                : r;
-        if (found)
-            c->out[vector].vector[r] /= scale[to];
-        if (c->out[role].blob) {
-            float *row = (float *)(void *)(c->out[role].blob + Q35_BLOB_TABLES);
-            row[r] /= scale[to];
-            for (k = 0; k < t.cols; k++)
-                c->dense[role][(size_t)r * t.cols + k] /= scale[to];
-        }
-    }
-    if (found) {
-        q35_source_tensor(c->source, layer, vector, &t);
-        memcpy(c->dense[vector], c->out[vector].vector, sizeof(float) * t.cols);
-    }
+    *bytes = q35_blob_bytes(c->schemes[role], t->rows, t->cols);
+    c->out[role].blob = aligned_alloc(64, (size_t)((*bytes + 63) & ~63ull));
+    if (!c->out[role].blob)
+        return q35_fail(err, Q35_E_NOMEM, "no memory for %s", t->name);
     return Q35_OK;
-}
-
-/* tie[cols]: columns of o that one row of v leads to. */
-static uint32_t *ties_of_heads(const struct q35_params *p)
-{
-    uint32_t cols = p->n_heads * p->head_dim, group = p->n_heads / p->n_kv_heads, k;
-    uint32_t *tie = malloc(sizeof(*tie) * cols);
-    for (k = 0; k < cols && tie; k++)
-        tie[k] = k / p->head_dim / group * group * p->head_dim + k % p->head_dim;
-    return tie;
-}
-
-static enum q35_status find_scales(struct q35_calib *c, uint32_t layer, const struct site *site,
-                                   const struct q35_moments *m, struct q35_encode_params *e,
-                                   float *scale, struct q35_error *err)
-{
-    double *norm2 = calloc(m->cols, sizeof(*norm2));
-    uint32_t *tie = site->maker == Q35_ROLE_V ? ties_of_heads(c->params) : NULL, i;
-    struct q35_smooth s = {m->cols, m->h, norm2, tie, c->p->feedback, c->p->damp, e};
-    enum q35_status st = Q35_OK;
-    if (!norm2 || (site->maker == Q35_ROLE_V && !tie))
-        st = q35_fail(err, Q35_E_NOMEM, "no memory for %u scales", m->cols);
-    for (i = 0; i < site->count && !st; i++) {
-        struct q35_source_tensor t;
-        if (q35_source_tensor(c->source, layer, site->roles[i], &t) == Q35_OK)
-            st = column_norms(&t, norm2, err);
-    }
-    if (!st)
-        st = q35_smooth_search(&s, c->pool, scale, err);
-    if (!st)
-        st = fold(c, layer, site, scale, err);
-    free(norm2);
-    free(tie);
-    return st;
 }
 
 /* ---- packing ---- */
@@ -374,27 +272,20 @@ static enum q35_status pack(struct q35_calib *c, uint32_t role, struct q35_calib
     const struct q35_source_tensor *t = &rows->from;
     struct q35_calib_tensor *out = &c->out[role];
     struct rows_done done = {c, role};
-    uint64_t bytes = q35_blob_bytes(e->scheme, t->rows, t->cols);
-    uint32_t block = e->rotate ? q35_rot_block(t->cols) : 0;
-    enum q35_status st;
-    out->blob = aligned_alloc(64, (size_t)((bytes + 63) & ~63ull));
-    c->dense[role] = malloc(sizeof(float) * t->rows * (size_t)t->cols);
-    if (!out->blob || !c->dense[role])
-        return q35_fail(err, Q35_E_NOMEM, "no memory for %s", t->name);
+    uint64_t bytes;
+    enum q35_status st = new_blob(c, t, role, &bytes, err);
+    e->scheme = c->schemes[role];
     e->progress = on_rows;
     e->progress_ctx = &done;
-    st = q35_encode_matrix(e, t->rows, t->cols, q35_calib_rows_read, rows, out->blob, &out->stats,
-                           err);
     if (!st)
-        st = q35_decode_matrix(e->scheme, t->rows, t->cols, block, e->rot_seed, out->blob,
-                               c->dense[role], err);
-    return st;
+        st = q35_encode_matrix(e, t->rows, t->cols, q35_calib_rows_read, rows, out->blob,
+                               &out->stats, err);
+    return st ? st : q35_calib_decode(c, t, role, err);
 }
 
 /* Packs all matrices of a site with what is known of their input. */
 static enum q35_status pack_site(struct q35_calib *c, uint32_t layer, const struct site *site,
-                                 struct q35_moments *m, const uint32_t *schemes,
-                                 struct q35_error *err)
+                                 struct q35_moments *m, struct q35_error *err)
 {
     struct q35_encode_params e = c->p->encode;
     struct q35_calib_rows rows = {.cancel = c->p->cancel};
@@ -402,17 +293,17 @@ static enum q35_status pack_site(struct q35_calib *c, uint32_t layer, const stru
     float *correction = NULL, *scale = NULL;
     uint32_t i;
     enum q35_status st = Q35_OK;
-    e.scheme = schemes[site->roles[0]];
+    e.scheme = c->schemes[site->roles[0]];
     if (m->c)
         st = q35_moments_correction(m, c->pool, c->p->damp, c->p->correct, &correction, err);
     if (!st && c->p->awq && !(scale = malloc(sizeof(float) * m->cols)))
         st = q35_fail(err, Q35_E_NOMEM, "no memory for %u scales", m->cols);
     if (!st && c->p->awq)
-        st = find_scales(c, layer, site, m, &e, scale, err);
+        st = q35_calib_scales(c, layer, site, m, &e, scale, err);
     rows.correction = correction;
     rows.scale = scale;
     for (i = 0; i < site->count && !st; i++) {
-        e.scheme = schemes[site->roles[i]];
+        e.scheme = c->schemes[site->roles[i]];
         if (q35_source_tensor(c->source, layer, site->roles[i], &rows.from) != Q35_OK)
             continue;
         if (c->p->feedback && fb.halves != Q35_SCHEME_WEIGHTS(e.scheme)) {
@@ -437,6 +328,7 @@ enum q35_status q35_calib_layer(struct q35_calib *c, uint32_t layer,
     enum q35_status st = Q35_OK;
     size_t i;
     drop_layer(c);
+    memcpy(c->schemes, schemes, sizeof(c->schemes));
     c->done = done;
     c->done_ctx = ctx;
     for (i = 0; i < Q35_COUNT(sites) && !st; i++) {
@@ -450,7 +342,7 @@ enum q35_status q35_calib_layer(struct q35_calib *c, uint32_t layer,
         if (!st)
             st = gather(c, layer, role, &m, err);
         if (!st)
-            st = pack_site(c, layer, &sites[i], &m, schemes, err);
+            st = pack_site(c, layer, &sites[i], &m, err);
         q35_moments_fini(&m);
         if (!st && role == Q35_ROLE_O)
             st = advance(c, layer, Q35_FLOAT_ATTENTION, err);
@@ -458,4 +350,40 @@ enum q35_status q35_calib_layer(struct q35_calib *c, uint32_t layer,
             st = advance(c, layer, Q35_FLOAT_MLP, err);
     }
     return st;
+}
+
+enum q35_status q35_calib_restore(struct q35_calib *c, uint32_t layer,
+                                  const uint32_t schemes[Q35_ROLE_INFO_COUNT],
+                                  const struct q35_calib_tensor tensors[Q35_ROLE_INFO_COUNT],
+                                  struct q35_error *err)
+{
+    uint32_t role;
+    uint64_t bytes;
+    bool found;
+    enum q35_status st = Q35_OK;
+    drop_layer(c);
+    memcpy(c->schemes, schemes, sizeof(c->schemes));
+    for (role = 0; role < Q35_ROLE_INFO_COUNT && !st; role++) {
+        const struct q35_calib_tensor *from = &tensors[role];
+        struct q35_source_tensor t;
+        if ((!from->blob && !from->vector) ||
+            q35_source_tensor(c->source, layer, role, &t) != Q35_OK)
+            continue;
+        if (from->blob) {
+            c->out[role].stats = from->stats;
+            st = new_blob(c, &t, role, &bytes, err);
+            if (!st)
+                memcpy(c->out[role].blob, from->blob, (size_t)bytes);
+            st = st ? st : q35_calib_decode(c, &t, role, err);
+            continue;
+        }
+        st = q35_calib_own_vector(c, layer, role, &found, err);
+        if (!st) {
+            memcpy(c->out[role].vector, from->vector, sizeof(float) * t.cols);
+            memcpy(c->dense[role], from->vector, sizeof(float) * t.cols);
+        }
+    }
+    if (!st)
+        st = advance(c, layer, Q35_FLOAT_ATTENTION, err);
+    return st ? st : advance(c, layer, Q35_FLOAT_MLP, err);
 }

@@ -55,6 +55,12 @@ enum q35_status q35_calib_layer(struct q35_calib *c, uint32_t layer,
                                 const uint32_t schemes[Q35_ROLE_INFO_COUNT],
                                 void (*done)(void *ctx, uint32_t role, uint32_t rows), void *ctx,
                                 struct q35_error *err);
+/* The same from what an earlier run has packed: tensors[role] as q35_calib_tensor gave them,
+ * copied; a vector that did not change may be given or not. */
+enum q35_status q35_calib_restore(struct q35_calib *c, uint32_t layer,
+                                  const uint32_t schemes[Q35_ROLE_INFO_COUNT],
+                                  const struct q35_calib_tensor tensors[Q35_ROLE_INFO_COUNT],
+                                  struct q35_error *err);
 /* Of the layer just packed; valid until the next one. */
 const struct q35_calib_tensor *q35_calib_tensor(const struct q35_calib *c, uint32_t role);
 

@@ -1,7 +1,5 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
-#include "core/quant/convert.h"
-
 #include <dirent.h>
 #include <fnmatch.h>
 #include <math.h>
@@ -10,40 +8,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "core/model/gguf.h"
 #include "core/model/gguf_write.h"
 #include "core/model/model.h"
 #include "core/model/roles.h"
-#include "core/model/source.h"
-#include "core/quant/calibrate.h"
+#include "core/quant/convert_internal.h"
 #include "core/quant/convert_meta.h"
-#include "core/quant/sensitivity.h"
-
-/* One tensor of the output. */
-struct output {
-    char name[Q35_TENSOR_NAME_MAX];
-    struct q35_source_tensor from;
-    uint32_t scheme; /* 0: stays F32 */
-    uint32_t role, layer;
-    bool decoder, fixed; /* fixed: its scheme was asked for by name */
-    uint64_t bytes;
-};
-
-struct convert {
-    const struct q35_convert_params *p;
-    struct q35_source *source;
-    struct q35_calibrate_params calibrate;
-    struct q35_calib *calib; /* or NULL */
-    uint32_t calibrated;     /* layers it has packed */
-    struct q35_gguf_writer *writer;
-    struct output *outputs;
-    uint32_t count;
-    uint64_t weights_done, weights_total; /* of packed tensors */
-    const struct output *now;
-    double error2, weight2;
-    uint64_t *hashes;
-    struct q35_error *err;
-};
 
 static bool cancelled(const struct convert *c)
 {
@@ -198,15 +167,15 @@ static void rows_progress(void *ctx, uint32_t rows_done)
                        c->weights_total);
 }
 
-static struct q35_encode_params encode_params(const struct convert *c)
+struct q35_encode_params q35_convert_encode(const struct q35_convert_params *p)
 {
     struct q35_encode_params e = Q35_ENCODE_PARAMS_INIT;
-    e.rotate = c->p->rotate;
-    e.rot_seed = c->p->rot_seed;
-    e.threads = c->p->threads;
-    e.effort = c->p->effort;
-    e.sweeps = c->p->sweeps;
-    e.refine = c->p->refine != Q35_REFINE_DEFAULT ? c->p->refine : c->p->calibrate ? 0 : 2;
+    e.rotate = p->rotate;
+    e.rot_seed = p->rot_seed;
+    e.threads = p->threads;
+    e.effort = p->effort;
+    e.sweeps = p->sweeps;
+    e.refine = p->refine != Q35_REFINE_DEFAULT ? p->refine : p->calibrate ? 0 : 2;
     return e;
 }
 
@@ -220,55 +189,14 @@ static void packed(struct convert *c, const struct output *o, const struct q35_e
                      s->output2 > 0 ? sqrt(s->output_error2 / s->output2) : 0);
 }
 
-static enum q35_status pack(struct convert *c, const struct output *o, uint8_t *blob)
+static enum q35_status pack(struct convert *c, const struct output *o, uint8_t *blob,
+                            struct q35_encode_stats *stats)
 {
-    struct q35_encode_params e = encode_params(c);
-    struct q35_encode_stats stats = {0};
-    enum q35_status st;
+    struct q35_encode_params e = q35_convert_encode(c->p);
     e.scheme = o->scheme;
     e.progress = rows_progress;
     e.progress_ctx = c;
-    st = q35_encode_matrix(&e, o->from.rows, o->from.cols, read_rows, c, blob, &stats, c->err);
-    if (st == Q35_OK)
-        packed(c, o, &stats);
-    return st;
-}
-
-static void layer_progress(void *ctx, uint32_t role, uint32_t rows)
-{
-    struct convert *c = ctx;
-    const struct output *o = c->now;
-    uint64_t done = c->weights_done;
-    for (; o < c->outputs + c->count && o->decoder && o->layer == c->now->layer; o++) {
-        if (o->role == role)
-            done += (uint64_t)(rows < o->from.rows ? rows : o->from.rows) * o->from.cols;
-        else if (o->scheme && o->role < role)
-            done += (uint64_t)o->from.rows * o->from.cols;
-    }
-    if (c->p->progress)
-        c->p->progress(c->p->ctx, done, c->weights_total);
-}
-
-/* Packs the layer of output i, the first of its layer. */
-static enum q35_status calibrate_layer(struct convert *c, uint32_t i)
-{
-    uint32_t schemes[Q35_ROLE_INFO_COUNT] = {0}, layer = c->outputs[i].layer;
-    for (; i < c->count && c->outputs[i].decoder && c->outputs[i].layer == layer; i++)
-        schemes[c->outputs[i].role] = c->outputs[i].scheme;
-    c->calibrated++;
-    return q35_calib_layer(c->calib, layer, schemes, layer_progress, c, c->err);
-}
-
-/* Tensor o of a calibrated layer. */
-static enum q35_status take(struct convert *c, const struct output *o, uint8_t *data)
-{
-    const struct q35_calib_tensor *t = q35_calib_tensor(c->calib, o->role);
-    if (!t->blob && !t->vector)
-        return q35_source_rows(&o->from, 0, 1, (float *)(void *)data, c->err);
-    memcpy(data, o->scheme ? (const void *)t->blob : t->vector, (size_t)o->bytes);
-    if (o->scheme)
-        packed(c, o, &t->stats);
-    return Q35_OK;
+    return q35_encode_matrix(&e, o->from.rows, o->from.cols, read_rows, c, blob, stats, c->err);
 }
 
 static enum q35_status write_output(struct convert *c, uint32_t i)
@@ -276,6 +204,7 @@ static enum q35_status write_output(struct convert *c, uint32_t i)
     const struct output *o = &c->outputs[i];
     uint64_t room = (o->bytes + 63) & ~63ull;
     uint8_t *data = aligned_alloc(64, (size_t)room);
+    struct q35_encode_stats stats = {0};
     enum q35_status st;
     c->now = o;
     if (!data)
@@ -284,13 +213,15 @@ static enum q35_status write_output(struct convert *c, uint32_t i)
     if (cancelled(c))
         st = q35_fail(c->err, Q35_E_CANCELLED, "the conversion was cancelled");
     else if (c->calib && o->decoder) {
-        st = o->layer == c->calibrated ? calibrate_layer(c, i) : Q35_OK;
+        st = o->layer == c->calibrated ? q35_convert_layer(c, i) : Q35_OK;
         if (st == Q35_OK)
-            st = take(c, o, data);
+            st = q35_convert_layer_tensor(c, o, data, &stats);
     } else if (o->scheme)
-        st = pack(c, o, data);
+        st = pack(c, o, data, &stats);
     else
         st = q35_source_rows(&o->from, 0, 1, (float *)data, c->err);
+    if (st == Q35_OK && o->scheme)
+        packed(c, o, &stats);
     if (st == Q35_OK) {
         c->hashes[i] = q35_hash_data(data, o->bytes);
         st = q35_gguf_write_data(c->writer, i, 0, data, o->bytes, c->err);
@@ -313,6 +244,7 @@ static void fill_stats(const struct convert *c, struct q35_convert_stats *s)
         s->decoder_weights += o->decoder ? weights : 0;
         s->decoder_bytes += o->decoder ? o->bytes : 0;
     }
+    s->resumed = c->resumed;
     s->file_bytes = q35_gguf_writer_bytes(c->writer);
     s->rmse = c->weight2 > 0 ? sqrt(c->error2 / c->weight2) : 0;
 }
@@ -349,92 +281,6 @@ static enum q35_status check_target(const char *in, const char *out, struct q35_
                 : Q35_OK;
 }
 
-/* The options of output o, from the schemes rate[]: the one it has if that is fixed. Where a scheme
- * takes as much as the next one, which errs less, it is none. */
-static void list_options(const struct output *o, const uint32_t *rate, double *const *moves,
-                         struct q35_budget_item *item, uint32_t *schemes)
-{
-    size_t at = (size_t)o->layer * Q35_ROLE_INFO_COUNT + o->role;
-    uint64_t bytes, next = o->bytes;
-    uint32_t i;
-    if (o->fixed) {
-        item->n = 1;
-        item->option[0].bytes = o->bytes;
-        schemes[0] = o->scheme;
-        return;
-    }
-    for (i = Q35_BUDGET_OPTIONS; i-- > 0; next = bytes) {
-        bytes = q35_blob_bytes(rate[i], o->from.rows, o->from.cols);
-        if (i + 1 < Q35_BUDGET_OPTIONS && bytes >= next)
-            continue;
-        item->option[item->n].cost = moves[i][at];
-        item->option[item->n].bytes = bytes;
-        schemes[item->n++] = rate[i];
-    }
-}
-
-/* Gives the decoder layers' matrices 7, 3.5 or 2.33 bits, within p->target_bits. */
-static enum q35_status spend_bits(struct convert *c)
-{
-    const uint32_t scheme = c->p->scheme, layers = q35_source_params(c->source)->n_layers;
-    const uint32_t rate[Q35_BUDGET_OPTIONS] = {
-        Q35_SCHEME_TRIPLE, Q35_SCHEME_WEIGHTS(scheme) == 2 ? scheme : (uint32_t)Q35_SCHEME_TRELLIS,
-        Q35_SCHEME_SINGLE};
-    size_t most = (size_t)layers * Q35_ROLE_INFO_COUNT;
-    double *s = malloc(sizeof(*s) * most * Q35_BUDGET_OPTIONS), weights = 0;
-    double *const moves[Q35_BUDGET_OPTIONS] = {s, s + most, s + 2 * most};
-    struct q35_budget_item *items = calloc(c->count, sizeof(*items));
-    uint32_t(*schemes)[Q35_BUDGET_OPTIONS] = calloc(c->count, sizeof(*schemes));
-    enum q35_status st = Q35_OK;
-    uint32_t i;
-    if (!s || !items || !schemes)
-        st = q35_fail(c->err, Q35_E_NOMEM, "no memory to convert");
-    for (i = 0; i < Q35_BUDGET_OPTIONS && !st; i++)
-        st = q35_sensitivity(c->source, &c->calibrate, rate[i], moves[i], c->err);
-    for (i = 0; i < c->count && !st; i++) {
-        const struct output *o = &c->outputs[i];
-        if (!o->scheme || !o->decoder)
-            continue;
-        list_options(o, rate, moves, &items[i], schemes[i]);
-        weights += (double)o->from.rows * o->from.cols;
-    }
-    if (!st)
-        st = q35_budget_spend(items, c->count, (uint64_t)((double)c->p->target_bits * weights / 8),
-                              c->err);
-    if (st == Q35_E_INVALID)
-        st = q35_fail(c->err, st,
-                      "%g bits a weight are not enough for 2.33, row scales, tables and padding",
-                      (double)c->p->target_bits);
-    for (i = 0; i < c->count && !st; i++)
-        if (items[i].n) {
-            c->outputs[i].scheme = schemes[i][items[i].chosen];
-            c->outputs[i].bytes = items[i].option[items[i].chosen].bytes;
-        }
-    free(s);
-    free(items);
-    free(schemes);
-    return st;
-}
-
-static enum q35_status begin_calibration(struct convert *c)
-{
-    const struct q35_convert_params *p = c->p;
-    enum q35_status st;
-    c->calibrate = (struct q35_calibrate_params){
-        .text = p->calibrate,
-        .tokens = p->calibrate_tokens,
-        .feedback = p->feedback,
-        .awq = p->awq,
-        .propagate = p->propagate,
-        .correct = p->correct,
-        .damp = (double)p->damp,
-        .encode = encode_params(c),
-        .cancel = p->cancel,
-    };
-    st = p->target_bits > 0 ? spend_bits(c) : Q35_OK;
-    return st ? st : q35_calib_create(&c->calib, c->source, &c->calibrate, c->err);
-}
-
 static enum q35_status run(struct convert *c, const char *in, const char *out)
 {
     uint32_t i;
@@ -444,7 +290,7 @@ static enum q35_status run(struct convert *c, const char *in, const char *out)
     if (st == Q35_OK)
         st = list_outputs(c);
     if (st == Q35_OK && c->p->calibrate)
-        st = begin_calibration(c);
+        st = q35_convert_layers_begin(c, out);
     if (st == Q35_OK)
         st = q35_gguf_writer_create(&c->writer, out, c->err);
     if (st == Q35_OK)
@@ -468,7 +314,15 @@ enum q35_status q35_convert(const char *in, const char *out, const struct q35_co
         return q35_fail(err, Q35_E_INVALID, "scheme %u cannot be written", p->scheme);
     if (p->target_bits > 0 && !p->calibrate)
         return q35_fail(err, Q35_E_INVALID, "a number of bits to aim at needs a text to calibrate");
+    if (p->resume && !p->calibrate)
+        return q35_fail(err, Q35_E_INVALID, "only a conversion that calibrates can be resumed");
     st = run(&c, in, out);
+    if (st == Q35_OK)
+        q35_journal_remove(c.journal);
+    else if (c.journal) {
+        q35_error_prefix(err, "%s keeps what is done", q35_journal_path(c.journal));
+        q35_journal_close(c.journal);
+    }
     if (st == Q35_OK && stats)
         fill_stats(&c, stats);
     q35_calib_destroy(c.calib);

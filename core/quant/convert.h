@@ -30,8 +30,12 @@ struct q35_convert_params {
     uint32_t sweeps; /* of encode.h */
     /* 0, or bits a weight that the decoder layers' matrices may take on average, all that is stored
      * counted (codes, row scales, tables, padding): each gets 7 bits, those of `scheme` (of trellis
-     * if that has no pairs) or 2.33, as it is sensitive (sensitivity.h). Needs calibrate. Tensors that tensor_types names keep their type. */
+     * if that has no pairs) or 2.33, as it is sensitive (sensitivity.h). Needs calibrate. Tensors
+     * that tensor_types names keep their type. */
     float target_bits;
+    /* With calibrate: each layer is kept in a file, OUT.layers, until OUT is whole. A start with
+     * the same model, text and options goes on from there and writes the same OUT. */
+    bool resume;
     /* Weights done of all weights, after each tensor and often between; any thread, never two at
      * once. May be NULL. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
@@ -57,12 +61,14 @@ struct q35_convert_stats {
     uint64_t decoder_weights; /* of the decoder layers' matrices alone */
     uint64_t decoder_bytes;
     uint64_t file_bytes;
-    double rmse; /* relative, over all packed tensors */
+    uint32_t resumed; /* layers that an earlier start had packed */
+    double rmse;      /* relative, over all packed tensors */
 };
 
 /* Writes `out` from the model at `in`. The file appears only when it is whole; a failure or a
- * cancel leaves nothing behind. The same input and parameters give the same bytes at any number of
- * threads. Refuses to write over a file of the input. stats may be NULL. */
+ * cancel leaves nothing behind, or what p->resume keeps. The same input and parameters give the
+ * same bytes at any number of threads. Refuses to write over a file of the input. stats may be
+ * NULL. */
 enum q35_status q35_convert(const char *in, const char *out, const struct q35_convert_params *p,
                             struct q35_convert_stats *stats, struct q35_error *err);
 

@@ -30,6 +30,8 @@ static const struct cli_option options[] = {
     {0, "sweeps", "N", "calibrating: how often all columns are gone through again [2]"},
     {0, "target-bits", "B",
      "calibrating: 7, 3.5 or 2.33 bits a matrix, at most B on average in the decoder layers"},
+    {0, "resume", NULL,
+     "calibrating: keep what is done in OUT.layers, and go on from it when started again"},
     {'t', "threads", "N", "worker threads [all]"},
     {'v', "verbose", NULL, "print the error of every tensor"},
     {0, "json", NULL, "print one JSON document instead of text"},
@@ -92,11 +94,14 @@ static int report(const struct cli *cli, struct job *j, const char *out,
 {
     if (j->tensors)
         return cli_print_json(
-            cli, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:O}", "output", out, "bytes",
+            cli, json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:i, s:f, s:O}", "output", out, "bytes",
                            (json_int_t)s->file_bytes, "weights", (json_int_t)s->weights,
                            "bits_per_weight", bits(s->packed_bytes, s->weights),
                            "decoder_bits_per_weight", bits(s->decoder_bytes, s->decoder_weights),
-                           "relative_rmse", s->rmse, "seconds", seconds, "tensors", j->tensors));
+                           "relative_rmse", s->rmse, "resumed_layers", (int)s->resumed, "seconds",
+                           seconds, "tensors", j->tensors));
+    if (s->resumed)
+        printf("%u layers were packed by an earlier start\n", s->resumed);
     printf("%s: %.2f MB, %.3f bits a weight (%.3f in the decoder layers), relative error %.2f%%, "
            "%.1f s\n",
            out, (double)s->file_bytes * 1e-6, bits(s->packed_bytes, s->weights),
@@ -135,6 +140,7 @@ static int run(struct cli *cli)
     p.awq = !cli_flag(cli, "no-awq");
     p.propagate = !cli_flag(cli, "no-propagate");
     p.tensor_types = cli_value(cli, "tensor-type");
+    p.resume = cli_flag(cli, "resume");
     p.progress = on_progress;
     p.tensor = on_tensor;
     p.ctx = &j;
@@ -177,7 +183,11 @@ const struct cli_command cmd_convert = {
         "those the model is for, of at least 10,000 tokens; more is better up to some 100,000. It "
         "takes about as long as evaluating the float model on the text five times, and memory for "
         "one layer: its weights as floats, 36 bytes times the square of the widest input, and 8 "
-        "bytes times d_model for each token.\n"
+        "bytes times d_model for each token. That may be hours: with --resume each finished layer "
+        "is "
+        "also kept in OUT.layers, and after an interruption the same command goes on from there "
+        "and "
+        "writes the same OUT.\n"
         "With --target-bits B each matrix of the decoder layers gets codes of one, two or three "
         "weights: 7, 3.5 or 2.33 bits. How far each rate moves the hidden states on the text is "
         "measured matrix by matrix, and the bits go where they save most of it. B bounds what is "

@@ -64,7 +64,8 @@ struct fixture fixture_llama(void)
                         .kv_heads = 2,
                         .head_dim = 16,
                         .vocab = 288,
-                        .type = Q35_GGML_F32};
+                        .type = Q35_GGML_F32,
+                        .bad_at = 5};
     return f;
 }
 
@@ -175,7 +176,7 @@ static uint8_t *item_data(const struct fixture *f, const struct item *t)
     bool bad = f->bad_value && strcmp(f->bad_value, t->name) == 0;
     assert_non_null(p);
     for (i = 0; i < n; i++) {
-        float v = bad && i == 5 ? NAN : fixture_value(t->name, i);
+        float v = bad && i == f->bad_at ? NAN : fixture_value(t->name, i);
         uint16_t h;
         uint32_t u;
         if (strcmp(t->name, "rope_freqs.weight") == 0)

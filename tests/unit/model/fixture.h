@@ -25,7 +25,8 @@ struct fixture {
     const char *omit;        /* this tensor is missing */
     const char *reshape;     /* this tensor has one column more */
     const char *extra;       /* a tensor of this name is there too, one value */
-    const char *bad_value;   /* this tensor has a NaN at index 5 */
+    const char *bad_value;   /* this tensor has a NaN */
+    uint64_t bad_at;         /* at this index [5] */
     const char *index_shard; /* the index names this file for the first tensor */
 };
 

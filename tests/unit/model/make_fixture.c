@@ -4,7 +4,8 @@
 #include "fixture.h"
 
 /* make_fixture SIZE FAULT FILE: a GGUF model for the tests of the command line. SIZE is small or
- * large, FAULT none or nan. */
+ * large; FAULT none, nan (in the first row of a matrix) or late-nan (in the second of the head).
+ */
 int main(int argc, char **argv)
 {
     struct fixture f = fixture_llama();
@@ -22,6 +23,10 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[2], "nan") == 0)
         f.bad_value = "blk.1.attn_q.weight";
+    if (strcmp(argv[2], "late-nan") == 0) {
+        f.bad_value = "output.weight";
+        f.bad_at = f.d + 5;
+    }
     fixture_write_gguf(&f, argv[3]);
     return 0;
 }

@@ -59,7 +59,6 @@ assert 8.5 < d["decoder_bits_per_weight"] <= 10, d
 assert len({t["scheme"] for t in d["tensors"] if t["name"].startswith("blk.")}) >= 2, d
 assert float(sys.argv[3]) < float(sys.argv[2]), sys.argv
 PY
-rm -f "$dir/more.q35.gguf"
 
 # What perplexity prints agrees with itself: a model is at no distance from itself, and windows of
 # any context score every token once.
@@ -127,6 +126,49 @@ PY
     --only 'int8*' >"$dir/json" || fail "bench accuracy --only"
 [ "$(wc -l <"$dir/json")" -eq 1 ] || fail "bench accuracy --only: $(cat "$dir/json")"
 
+# --resume: a start that fails at the head (on a value that is no number, where the key does not look)
+# keeps both layers; the next goes on from what is whole of them and writes the same file.
+"$make" small late-nan "$dir/nan.gguf" || fail "no fixture"
+mv "$dir/in.gguf" "$dir/good.gguf"
+interrupted() { # options
+    cp "$dir/nan.gguf" "$dir/in.gguf"
+    "$q35" convert "$dir/in.gguf" -o "$dir/b.q35.gguf" $calibrate --resume "$@" >"$dir/log" 2>&1 &&
+        fail "not interrupted: $*"
+    grep -q 'b.q35.gguf.layers keeps what is done: tensor output.weight is not finite' "$dir/log" ||
+        fail "interrupted: $(cat "$dir/log")"
+    [ ! -e "$dir/b.q35.gguf" ] || fail "an output of an interrupted conversion"
+    cp "$dir/good.gguf" "$dir/in.gguf"
+}
+resumes() { # layers, same as, options
+    n=$1
+    same=$2
+    shift 2
+    convert b.q35.gguf $calibrate --resume --json "$@"
+    python3 -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["resumed_layers"] != int(sys.argv[2]))' \
+        "$dir/log" "$n" || fail "not $n layers: $(cat "$dir/log")"
+    cmp -s "$dir/b.q35.gguf" "$dir/$same" || fail "resumed after $n layers, another file: $*"
+    [ ! -e "$dir/b.q35.gguf.layers" ] || fail "layers are kept beside a whole file"
+    rm "$dir/b.q35.gguf"
+}
+layers=$dir/b.q35.gguf.layers
+rm "$dir/b.q35.gguf"
+interrupted
+interrupted --threads 3
+cp "$layers" "$dir/kept"
+resumes 2 all.q35.gguf --threads 2
+python3 -c 'import sys; b = open(sys.argv[1], "rb").read(); open(sys.argv[2], "wb").write(b[:-3])' \
+    "$dir/kept" "$layers"
+resumes 1 all.q35.gguf
+interrupted --target-bits 10
+resumes 2 more.q35.gguf --target-bits 10
+cp "$dir/kept" "$layers"
+"$q35" convert "$dir/in.gguf" -o "$dir/b.q35.gguf" $calibrate --resume --damp 0.1 >"$dir/log" 2>&1 &&
+    fail "resumed with other options"
+grep -q 'b.q35.gguf.layers was left by a start with another model, text or options' "$dir/log" ||
+    fail "other options: $(cat "$dir/log")"
+cmp -s "$dir/kept" "$layers" || fail "what was kept is lost"
+rm -f "$layers" "$dir/kept" "$dir/nan.gguf" "$dir/good.gguf" "$dir/more.q35.gguf"
+
 # Failures leave nothing behind.
 rm -f "$dir/json" "$dir/json2" "$dir/a.q35.gguf"
 before=$(files)
@@ -136,6 +178,7 @@ refused 'not enough' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --ta
 refused 'target-bits' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --target-bits 2.33
 refused 'target-bits' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --target-bits 33
 refused 'needs a text' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --target-bits 4
+refused 'can be resumed' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --resume
 refused 'damp' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --damp -1
 (ulimit -f 100 && "$q35" convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate >"$dir/log" 2>&1) &&
     fail "no room"
