@@ -39,6 +39,8 @@ static const struct q35_key keys[] = {
     {"schedule", "max_sequences", Q35_KEY_U32, AT(max_sequences), 1, 65536, NULL, "8"},
     {"schedule", "kv_tokens", Q35_KEY_U32, AT(kv_tokens), 0, 1u << 30, NULL, "0"},
     {"schedule", "kv_type", Q35_KEY_CHOICE, AT(kv_type), 0, 0, "f16|int8", "f16"},
+    {"schedule", "draft", Q35_KEY_CHOICE, AT(draft), 0, 0, "none|lookup", "none"},
+    {"schedule", "draft_tokens", Q35_KEY_U32, AT(draft_tokens), 1, Q35_DRAFT_MAX, NULL, "7"},
     {"schedule", "probe_seconds", Q35_KEY_U32, AT(probe_seconds), 1, 600, NULL, "10"},
 };
 
@@ -59,13 +61,13 @@ const struct q35_key *q35_config_keys(uint32_t *count)
     return keys;
 }
 
-enum q35_status q35_config_set_kv_type(struct q35_config *c, const char *value,
-                                       struct q35_error *err)
+enum q35_status q35_config_set(struct q35_config *c, const char *key, const char *value,
+                               struct q35_error *err)
 {
     for (size_t i = 0; i < Q35_COUNT(keys); i++)
-        if (keys[i].offset == AT(kv_type))
+        if (!strcmp(keys[i].section, "schedule") && !strcmp(keys[i].name, key))
             return q35_key_store(&keys[i], value, "", c, err);
-    return Q35_E_INTERNAL;
+    return q35_fail(err, Q35_E_CONFIG, "unknown key '%s' in [schedule]", key);
 }
 
 struct loader {

@@ -12,6 +12,8 @@
 #include "core/base/base.h"
 #include "q35/backend.h"
 
+#define Q35_DRAFT_MAX 16u /* most of draft_tokens */
+
 struct q35_config_backend {
     char *name;    /* NAME of the section; unique */
     char *path;    /* "cpu_simd.so" (looked up in plugin_dir) or an absolute path; required */
@@ -61,6 +63,8 @@ struct q35_config {
     uint32_t max_sequences;
     uint32_t kv_tokens; /* 0: context * max_sequences, but at most 32768 or context if more */
     char *kv_type;      /* "f16" | "int8"; see q35_config_kv_type */
+    char *draft;        /* "none" | "lookup"; see q35_config_drafts */
+    uint32_t draft_tokens;
     uint32_t probe_seconds;
     struct q35_config_range *ranges;
     uint32_t range_count;
@@ -83,9 +87,14 @@ static inline uint32_t q35_config_kv_type(const struct q35_config *c)
 {
     return c->kv_type && c->kv_type[0] == 'i' ? Q35_KV_INT8 : Q35_KV_F16;
 }
-/* kv_type from elsewhere than the file: CONFIG if it is neither f16 nor int8. */
-enum q35_status q35_config_set_kv_type(struct q35_config *c, const char *value,
-                                       struct q35_error *err);
+/* Tokens guessed ahead in one run at most; 0: none. */
+static inline uint32_t q35_config_drafts(const struct q35_config *c)
+{
+    return c->draft && c->draft[0] == 'l' ? c->draft_tokens : 0;
+}
+/* A key of [schedule] from elsewhere than the file: CONFIG if the value will not do. */
+enum q35_status q35_config_set(struct q35_config *c, const char *key, const char *value,
+                               struct q35_error *err);
 /* The [backend] section of that name, or NULL. */
 const struct q35_config_backend *q35_config_find(const struct q35_config *c, const char *name);
 /* Line of an option of a backend, else of its section: for messages. */

@@ -12,20 +12,29 @@
 #define DEFAULT_KV_TOKENS 32768u
 #define MAX_RESETS 3u /* of one device in the engine's life: one that keeps failing is left out */
 
-static void drop_ref(struct q35_request *r)
+static void request_free(struct q35_request *r)
 {
-    if (--r->refs > 0)
-        return;
     q35_sampler_destroy(r->sampler);
+    q35_draft_fini(&r->draft);
     free(r->tokens);
     free(r);
+}
+
+static void drop_ref(struct q35_request *r)
+{
+    if (--r->refs == 0)
+        request_free(r);
 }
 
 /* Mutex held. Tells the submitter that the request is over; the engine forgets it. */
 void q35_request_end(struct q35_engine *e, struct q35_request *r, enum q35_finish finish,
                      const struct q35_error *error)
 {
-    struct q35_event ev = {.token = -1, .finish = finish, .cached_tokens = r->cached};
+    struct q35_event ev = {.token = -1,
+                           .finish = finish,
+                           .cached_tokens = r->cached,
+                           .drafted_tokens = r->drafted,
+                           .accepted_tokens = r->accepted};
     switch (finish) {
     case Q35_FINISH_CANCELLED:
         e->stats.cancelled++;
@@ -180,12 +189,13 @@ static void *engine_thread(void *arg)
 static enum q35_status allocate(struct q35_engine *e, struct q35_error *err)
 {
     const struct q35_params *p = q35_model_params(e->model);
-    uint32_t i;
+    uint32_t i, rows = e->draft_tokens + 1;
+    rows = rows > e->max_sequences ? rows : e->max_sequences;
     e->slots = calloc(e->max_sequences, sizeof(*e->slots));
     /* A later plan may allow more tokens than the first. */
     e->batch = calloc(e->config->max_batch, sizeof(*e->batch));
-    e->logits = aligned_alloc(64, ((size_t)e->max_sequences * p->vocab * 4 + 63) / 64 * 64);
-    e->ids = calloc(e->max_sequences, sizeof(*e->ids));
+    e->logits = aligned_alloc(64, ((size_t)rows * p->vocab * 4 + 63) / 64 * 64);
+    e->ids = calloc(rows, sizeof(*e->ids));
     e->scratch = malloc((size_t)p->vocab * 4);
     e->lost = calloc(e->registry->device_count, sizeof(*e->lost));
     for (i = 0; e->slots && i < e->max_sequences; i++) {
@@ -232,6 +242,8 @@ enum q35_status q35_engine_create(struct q35_engine **out, const struct q35_conf
     e->registry = registry;
     e->max_sequences = config->max_sequences;
     e->max_queue = config->max_queue;
+    e->draft_tokens = q35_config_drafts(config);
+    e->now = q35_now_ns;
     e->context = q35_engine_context(config, model);
     e->kv_pages = q35_engine_kv_tokens(config, model) / Q35_PAGE;
     st = q35_stages_create(&e->stages, model, registry, plan, config, e->kv_pages * Q35_PAGE,
@@ -338,19 +350,20 @@ static enum q35_status request_create(struct q35_request **out, const struct q35
         r->limit = (uint32_t)p->prompt_len + p->max_tokens;
         r->tokens = malloc((size_t)r->limit * sizeof(*r->tokens));
         st = q35_sampler_create(&r->sampler, &p->sampling, q35_model_params(e->model)->vocab, err);
+        if (st == Q35_OK && e->draft_tokens)
+            st = q35_draft_init(&r->draft, r->limit, err);
     }
     if (!r || !r->tokens || st != Q35_OK) {
-        if (r) {
-            q35_sampler_destroy(r->sampler);
-            free(r->tokens);
-            free(r);
-        }
+        if (r)
+            request_free(r);
         return st == Q35_E_INVALID ? st : q35_fail(err, Q35_E_NOMEM, "no memory for a request");
     }
     memcpy(r->tokens, p->prompt, p->prompt_len * sizeof(*r->tokens));
     r->length = r->prompt_len = (uint32_t)p->prompt_len;
-    for (i = 0; i < p->prompt_len; i++)
+    for (i = 0; i < p->prompt_len; i++) {
         q35_sampler_accept(r->sampler, p->prompt[i]);
+        q35_draft_push(&r->draft, r->tokens, (uint32_t)i + 1);
+    }
     *out = r;
     return Q35_OK;
 }

@@ -34,6 +34,8 @@ struct q35_event {
     enum q35_finish finish;
     const struct q35_error *error; /* with FINISH_ERROR */
     uint32_t cached_tokens;        /* prompt tokens found in the prefix cache */
+    uint32_t drafted_tokens;       /* guessed ahead so far */
+    uint32_t accepted_tokens;      /* of these: came true and were told */
     uint64_t time_ns;
 };
 typedef void (*q35_event_fn)(void *user, const struct q35_event *event);
@@ -55,7 +57,8 @@ struct q35_engine_stats {
     uint32_t running, waiting;
     uint32_t kv_used, kv_total; /* tokens */
     uint64_t prompt_tokens, output_tokens;
-    uint64_t device_tokens; /* of output_tokens: chosen by the device, greedily */
+    uint64_t device_tokens;                   /* of output_tokens: chosen by the device, greedily */
+    uint64_t drafted_tokens, accepted_tokens; /* guessed ahead; of these, came true */
     uint64_t rejected, failed, cancelled, completed;
     bool ready; /* a device can serve */
 };

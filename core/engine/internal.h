@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 
+#include "core/engine/draft.h"
 #include "core/engine/engine.h"
 
 #define Q35_PAGE 64u /* positions in a KV page: the ABI's attention block */
@@ -61,8 +62,10 @@ struct q35_request {
     uint32_t done;   /* tokens whose KV is computed */
     uint32_t cached; /* of these, taken from the prefix cache */
     uint32_t slot;
-    uint32_t batch_at; /* this step: index of its logits row, UINT32_MAX without */
-    uint32_t batch_tokens;
+    uint32_t batch_at;     /* this step: index of its first logits row, UINT32_MAX without */
+    uint32_t batch_tokens; /* known ones; draft.take guesses follow them */
+    struct q35_draft draft;
+    uint32_t drafted, accepted;
     bool greedy; /* a device may choose its tokens */
     int refs;    /* engine and submitter; guarded by the engine's mutex */
     bool cancelled, finished;
@@ -79,10 +82,14 @@ struct q35_engine {
     uint32_t context, max_sequences, max_queue, kv_pages, pages_used;
     struct slot *slots;      /* [max_sequences] */
     struct q35_token *batch; /* [max_batch] */
-    float *logits;           /* [max_sequences][vocab] */
-    uint32_t *ids;           /* [max_sequences] of a greedy batch */
-    bool greedy;             /* this step's batch: ids instead of logits */
-    float *scratch;          /* [vocab] the copy a sampler may change */
+    uint32_t draft_tokens;   /* guesses in one run at most, 0: none */
+    struct q35_draft_cost draft_cost;
+    uint64_t (*now)(void); /* for draft_cost; tests have their own */
+    float *logits;         /* [rows][vocab], rows: max_sequences or draft_tokens + 1 if more */
+    uint32_t *ids;         /* [rows] of a greedy batch */
+    bool greedy;           /* this step's batch: ids instead of logits */
+    bool decoding;         /* this step's batch: no part of a prompt */
+    float *scratch;        /* [vocab] the copy a sampler may change */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pthread_t thread;

@@ -125,6 +125,9 @@ void q35_slot_leave(struct q35_engine *e, struct q35_request *r)
 {
     struct slot *s = &e->slots[r->slot];
     uint32_t pages = pages_for(s->length);
+    struct q35_error ignored;
+    if (r->drafted) /* wrong guesses may lie behind, on pages that are given back here */
+        (void)q35_stages_truncate(&e->stages, r->slot, s->length, &ignored);
     s->request = NULL;
     s->used_at = q35_now_ns();
     e->pages_used -= s->pages - pages;

@@ -24,37 +24,62 @@ static void drop_cancelled(struct q35_engine *e)
     }
 }
 
-/* Adds up to `room` tokens of r to the batch; logits only for its last known token. */
+/* Adds up to `room` tokens of r to the batch, and behind its last known token the guesses that were
+ * given room before; logits for that token and for each guess. */
 static uint32_t add_tokens(struct q35_engine *e, struct q35_request *r, uint32_t at, uint32_t room,
                            uint32_t *rows)
 {
     uint32_t n = r->length - r->done, i;
     n = n > room ? room : n;
-    for (i = 0; i < n; i++) {
-        struct q35_token *t = &e->batch[at + i];
-        t->id = r->tokens[r->done + i];
-        t->sequence = r->slot;
-        t->position = r->done + i;
-        t->flags = 0;
-    }
     r->batch_tokens = n;
     r->batch_at = UINT32_MAX;
     if (n && r->done + n == r->length) {
-        e->batch[at + n - 1].flags = Q35_TOKEN_LOGITS;
-        r->batch_at = (*rows)++;
+        r->batch_at = *rows;
+        *rows += 1 + r->draft.take;
+        n += r->draft.take;
         e->greedy = e->greedy && r->greedy;
+    }
+    for (i = 0; i < n; i++) {
+        struct q35_token *t = &e->batch[at + i];
+        uint32_t p = r->done + i;
+        t->id = p < r->length ? r->tokens[p] : r->draft.guess[p - r->length];
+        t->sequence = r->slot;
+        t->position = p;
+        t->flags = p + 1 >= r->length ? Q35_TOKEN_LOGITS : 0;
     }
     return n;
 }
 
-/* Decoding requests come first, one token each; prompts share what room is left, a chunk each. */
+/* Gives guesses what room a small batch leaves; none beside prompts, which would wait for them. */
+static void share_room(struct q35_engine *e)
+{
+    struct q35_draft *drafts[Q35_DRAFT_MAX];
+    uint32_t most[Q35_DRAFT_MAX], room = e->draft_tokens + 1, n = 0, i;
+    room = room > e->stages.max_batch ? e->stages.max_batch : room;
+    for (i = 0; i < e->max_sequences; i++) {
+        struct q35_request *r = e->slots[i].request;
+        if (!r)
+            continue;
+        if (r->length - r->done != 1 || n + 1 >= room)
+            return;
+        drafts[n] = &r->draft;
+        most[n++] = r->limit - r->length - 1;
+    }
+    if (n)
+        q35_draft_share(&e->draft_cost, drafts, most, n, room - n);
+}
+
+/* Decoding requests come first, one token and its guesses each; prompts share what room is left, a
+ * chunk each. */
 static uint32_t form_batch(struct q35_engine *e, const struct q35_request *only)
 {
     uint32_t pass, i, n = 0, rows = 0;
     e->greedy = e->stages.greedy;
     for (i = 0; i < e->max_sequences; i++)
         if (e->slots[i].request)
-            e->slots[i].request->batch_tokens = 0;
+            e->slots[i].request->batch_tokens = e->slots[i].request->draft.take = 0;
+    if (!only)
+        share_room(e);
     for (pass = 0; pass < 2; pass++)
         for (i = 0; i < e->max_sequences; i++) {
             struct q35_request *r = e->slots[i].request;
@@ -66,26 +91,31 @@ static uint32_t form_batch(struct q35_engine *e, const struct q35_request *only)
                 n += add_tokens(e, r, n, e->stages.max_batch - n, &rows);
         }
     e->greedy = e->greedy && rows;
+    e->decoding = n == rows;
     return n;
 }
 
-/* Samples r's next token and tells. Returns what ends the request, or NONE. */
-static enum q35_finish next_token(struct q35_engine *e, struct q35_request *r)
+/* Samples r's next token from the logits behind `row` right guesses and tells. Returns what ends
+ * the request, or NONE. */
+static enum q35_finish next_token(struct q35_engine *e, struct q35_request *r, uint32_t row)
 {
     uint32_t vocab = q35_model_params(e->model)->vocab;
-    const float *logits = e->logits + (uint64_t)r->batch_at * vocab; /* [vocab] */
+    const float *logits = e->logits + ((uint64_t)r->batch_at + row) * vocab; /* [vocab] */
     struct q35_logprob chosen, top[MAX_TOP_LOGPROBS];
-    struct q35_event ev = {.cached_tokens = r->cached};
+    struct q35_event ev = {.cached_tokens = r->cached, .drafted_tokens = r->drafted};
     if (e->greedy) {
-        ev.token = (int32_t)e->ids[r->batch_at];
+        ev.token = (int32_t)e->ids[r->batch_at + row];
     } else {
         memcpy(e->scratch, logits, (size_t)vocab * 4);
         ev.token = q35_sampler_next(r->sampler, e->scratch);
     }
     q35_sampler_accept(r->sampler, ev.token);
     r->tokens[r->length++] = ev.token;
+    q35_draft_push(&r->draft, r->tokens, r->length);
     if (!r->p.ignore_end && r->p.is_end && r->p.is_end(r->p.user, ev.token))
         return Q35_FINISH_END;
+    r->accepted += row < r->draft.take && ev.token == r->draft.guess[row];
+    ev.accepted_tokens = r->accepted;
     if (r->p.logprobs) {
         ev.n_top = r->p.top_logprobs > MAX_TOP_LOGPROBS ? MAX_TOP_LOGPROBS : r->p.top_logprobs;
         ev.n_top = ev.n_top > vocab ? vocab : ev.n_top;
@@ -98,37 +128,65 @@ static enum q35_finish next_token(struct q35_engine *e, struct q35_request *r)
     return r->length == r->limit ? Q35_FINISH_LENGTH : Q35_FINISH_NONE;
 }
 
-/* The batch has run: its KV counts, tokens come out, without the mutex while callbacks work. */
+/* The KV of r's next n tokens is there. */
+static void computed(struct slot *s, struct q35_request *r, uint32_t n)
+{
+    memcpy(s->tokens + r->done, r->tokens + r->done, n * sizeof(*s->tokens));
+    r->done += n;
+    s->length = r->done;
+}
+
+/* Tokens of r come out, without the mutex while the callback works: the one that its own logits
+ * give, and one more for each guess that was right. The KV behind a wrong guess is written over by
+ * the next run, which begins there. */
+static void next_tokens(struct q35_engine *e, struct slot *s, struct q35_request *r)
+{
+    uint32_t row = 0, accepted = r->accepted;
+    enum q35_finish finish;
+    for (;; row++) {
+        pthread_mutex_unlock(&e->mutex);
+        finish = next_token(e, r, row);
+        pthread_mutex_lock(&e->mutex);
+        e->stats.output_tokens += finish != Q35_FINISH_END;
+        e->stats.device_tokens += finish != Q35_FINISH_END && e->greedy;
+        if (finish != Q35_FINISH_NONE || r->cancelled || row == r->draft.take ||
+            r->tokens[r->length - 1] != r->draft.guess[row])
+            break;
+        computed(s, r, 1);
+    }
+    e->stats.accepted_tokens += r->accepted - accepted;
+    if (finish != Q35_FINISH_NONE)
+        leave(e, r, finish, NULL);
+    else
+        q35_draft_guess(&r->draft, r->tokens, r->length);
+}
+
+/* The batch has run: its KV counts, and tokens come out. */
 static void deliver(struct q35_engine *e)
 {
     uint32_t i;
     for (i = 0; i < e->max_sequences; i++) {
         struct q35_request *r = e->slots[i].request;
-        enum q35_finish finish = Q35_FINISH_NONE;
-        struct slot *s = &e->slots[i];
         if (!r || !r->batch_tokens)
             continue;
-        memcpy(s->tokens + r->done, r->tokens + r->done, r->batch_tokens * sizeof(*s->tokens));
-        r->done += r->batch_tokens;
-        s->length = r->done;
-        if (r->batch_at == UINT32_MAX || r->cancelled)
-            continue;
-        pthread_mutex_unlock(&e->mutex);
-        finish = next_token(e, r);
-        pthread_mutex_lock(&e->mutex);
-        e->stats.output_tokens += finish != Q35_FINISH_END;
-        e->stats.device_tokens += finish != Q35_FINISH_END && e->greedy;
-        if (finish != Q35_FINISH_NONE)
-            leave(e, r, finish, NULL);
+        computed(&e->slots[i], r, r->batch_tokens);
+        r->drafted += r->draft.take;
+        e->stats.drafted_tokens += r->draft.take;
+        if (r->batch_at != UINT32_MAX && !r->cancelled)
+            next_tokens(e, &e->slots[i], r);
     }
 }
 
 static enum q35_status run_batch(struct q35_engine *e, uint32_t n, struct q35_error *err)
 {
     enum q35_status st;
+    uint64_t start;
     pthread_mutex_unlock(&e->mutex);
+    start = e->now();
     st = q35_stages_run(&e->stages, e->model, e->batch, n, e->greedy ? NULL : e->logits,
                         e->greedy ? e->ids : NULL, err);
+    if (st == Q35_OK && e->decoding)
+        q35_draft_ran(&e->draft_cost, n, e->now() - start);
     pthread_mutex_lock(&e->mutex);
     return st;
 }

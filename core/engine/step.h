@@ -5,9 +5,9 @@
 
 #include "core/engine/internal.h"
 
-/* One step of the engine: forms a batch of all running requests, runs it, samples, tells. Called
- * and returns with the mutex held; releases it while devices and callbacks work. DEVICE_LOST is
- * passed up, any other failure has ended the requests it concerns. */
+/* One step of the engine: forms a batch of all running requests and guesses, runs it, samples,
+ * tells. Called and returns with the mutex held; releases it while devices and callbacks work.
+ * DEVICE_LOST is passed up, any other failure has ended the requests it concerns. */
 enum q35_status q35_step(struct q35_engine *e);
 
 /* Mutex held. Ends a request for its submitter and drops the engine's reference. */

@@ -51,6 +51,8 @@ static void copy_event(struct q35_queued *to, void *user, const struct q35_event
     to->finish = ev->finish;
     to->time_ns = ev->time_ns ? ev->time_ns : q35_now_ns();
     to->cached_tokens = ev->cached_tokens;
+    to->drafted_tokens = ev->drafted_tokens;
+    to->accepted_tokens = ev->accepted_tokens;
     to->has_logprob = ev->logprob != NULL;
     to->n_top = ev->n_top < Q35_API_TOP_MAX ? ev->n_top : Q35_API_TOP_MAX;
     if (ev->logprob)

@@ -16,7 +16,7 @@ struct q35_queued {
     int32_t token;
     enum q35_finish finish;
     uint64_t time_ns;
-    uint32_t cached_tokens;
+    uint32_t cached_tokens, drafted_tokens, accepted_tokens;
     bool has_logprob;
     uint32_t n_top;
     struct q35_logprob logprob;

@@ -352,6 +352,13 @@ static void choice_ended(struct q35_choice *c, enum q35_outcome outcome)
         q35_job_stream_choice(j, c);
 }
 
+static void note_counts(struct q35_choice *c, const struct q35_queued *ev)
+{
+    c->cached = ev->cached_tokens;
+    c->drafted = ev->drafted_tokens;
+    c->accepted = ev->accepted_tokens;
+}
+
 static void take_token(struct q35_choice *c, const struct q35_queued *ev)
 {
     struct q35_job *j = c->job;
@@ -359,7 +366,7 @@ static void take_token(struct q35_choice *c, const struct q35_queued *ev)
     m->output_tokens++;
     if (c->reason != Q35_REASON_NONE || !j->conn)
         return; /* a worker may be reading it */
-    c->cached = ev->cached_tokens;
+    note_counts(c, ev);
     if (!j->first_token)
         q35_histogram_add(&m->first_token,
                           ev->time_ns > j->start_ns ? ev->time_ns - j->start_ns : 0);
@@ -390,7 +397,7 @@ static void take_finish(struct q35_choice *c, const struct q35_queued *ev)
     s->metrics.cached_tokens += ev->cached_tokens;
     if (c->reason != Q35_REASON_NONE)
         return;
-    c->cached = ev->cached_tokens;
+    note_counts(c, ev);
     if (ev->finish == Q35_FINISH_END || ev->finish == Q35_FINISH_LENGTH) {
         q35_choice_flush(c);
         if (c->reason == Q35_REASON_NONE)

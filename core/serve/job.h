@@ -36,6 +36,7 @@ struct q35_choice {
     uint64_t chars;      /* characters of text */
     uint32_t tokens;
     uint32_t cached;
+    uint32_t drafted, accepted; /* tokens guessed ahead; of these, came true */
     uint64_t last_ns; /* of its last token */
     struct q35_token_note *notes;
     uint32_t note_count, note_cap, notes_sent;

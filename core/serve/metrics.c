@@ -180,6 +180,10 @@ static void engine_text(const struct q35_engine_stats *s, struct q35_str *out)
     one(out, "q35_engine_output_tokens_total", "counter", "Tokens sampled.", s->output_tokens);
     one(out, "q35_engine_device_tokens_total", "counter",
         "Of these: chosen greedily by the device, without logits coming back.", s->device_tokens);
+    one(out, "q35_engine_drafted_tokens_total", "counter", "Tokens guessed ahead.",
+        s->drafted_tokens);
+    one(out, "q35_engine_accepted_tokens_total", "counter", "Of these: came true.",
+        s->accepted_tokens);
     one(out, "q35_engine_rejected_total", "counter", "Generations the engine's queue refused.",
         s->rejected);
     one(out, "q35_engine_failed_total", "counter", "Generations that failed.", s->failed);

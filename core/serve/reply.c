@@ -15,19 +15,25 @@ void q35_job_add_reason(const struct q35_choice *c, struct q35_str *out)
 
 void q35_job_add_usage(const struct q35_job *j, struct q35_str *out)
 {
-    uint64_t prompt = 0, cached = 0, output = 0;
+    uint64_t prompt = 0, cached = 0, output = 0, drafted = 0, accepted = 0;
     size_t i;
     for (i = 0; i < j->params.prompt_count; i++) {
         prompt += j->params.prompts[i].count;
         cached += j->choices[i * (size_t)j->params.n].cached;
     }
-    for (i = 0; i < j->choice_count; i++)
+    for (i = 0; i < j->choice_count; i++) {
         output += j->choices[i].tokens;
+        drafted += j->choices[i].drafted;
+        accepted += j->choices[i].accepted;
+    }
     q35_str_addf(out,
                  "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
-                 "\"prompt_tokens_details\":{\"cached_tokens\":%llu}}",
+                 "\"prompt_tokens_details\":{\"cached_tokens\":%llu},"
+                 "\"completion_tokens_details\":{\"accepted_prediction_tokens\":%llu,"
+                 "\"rejected_prediction_tokens\":%llu}}",
                  (unsigned long long)prompt, (unsigned long long)output,
-                 (unsigned long long)(prompt + output), (unsigned long long)cached);
+                 (unsigned long long)(prompt + output), (unsigned long long)cached,
+                 (unsigned long long)accepted, (unsigned long long)(drafted - accepted));
 }
 
 static struct q35_piece piece(const struct q35_job *j, int32_t id)

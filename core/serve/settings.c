@@ -161,6 +161,8 @@ void q35_settings_need_restart(const struct q35_config *now, const struct q35_co
     number_differs(now->max_sequences, next->max_sequences, "[schedule] max_sequences", names);
     number_differs(now->kv_tokens, next->kv_tokens, "[schedule] kv_tokens", names);
     text_differs(now->kv_type, next->kv_type, "[schedule] kv_type", names);
+    text_differs(now->draft, next->draft, "[schedule] draft", names);
+    number_differs(now->draft_tokens, next->draft_tokens, "[schedule] draft_tokens", names);
     number_differs(backends_differ(now, next), 0, "[backend ...]", names);
     number_differs(ranges_differ(now, next), 0, "[schedule] layers", names);
 }

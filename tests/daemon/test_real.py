@@ -23,6 +23,9 @@ CONFIGURATIONS = {
     'small batches': CPU + '[schedule]\nmax_batch = 5\nmax_sequences = 3\n',
     'one sequence': CPU + '[schedule]\nmax_sequences = 1\n',
     'own process': CPU.replace('threads', 'isolate = process\nthreads') + '[schedule]\nmax_batch = 64\n',
+    'guessing ahead': CPU + '[schedule]\ndraft = lookup\n',
+    'guessing ahead, split': CPU.replace('threads', 'isolate = process\nthreads') + PLAIN
+                             + '[schedule]\nlayers.plain = 0-1\nlayers.cpu = 2-7\ndraft = lookup\ndraft_tokens = 16\n',
 }
 
 
@@ -108,7 +111,7 @@ def test_other_models_give_other_tokens(serve, expected, tmp_path):
         d.kill()
 
 
-@pytest.mark.parametrize('name', ['cpu_simd', 'split', 'small batches'])
+@pytest.mark.parametrize('name', ['cpu_simd', 'split', 'small batches', 'guessing ahead'])
 def test_same_tokens_together_as_alone(serve, expected, name):
     d = serve(CONFIGURATIONS[name])
     found = [[None, None] for _ in BODIES]
@@ -288,6 +291,28 @@ def test_kv_in_int8(serve):
     assert len(texts) == 1
 
 
+def test_guessing_ahead(serve):
+    """The same text with and without, greedy or sampled; what was guessed is counted."""
+    plain, ahead = serve(), serve(CONFIGURATIONS['guessing ahead'])
+    drafted = accepted = 0
+    for temperature in [0, 0.5]:
+        body = {'prompt': 'one two three, ' * 8, 'max_tokens': 250, 'temperature': temperature, 'seed': 1,
+                'ignore_eos': True}
+        want, got = plain.complete(**body)[1], ahead.complete(**body)[1]
+        assert got['choices'] == want['choices']
+        details = want['usage'].pop('completion_tokens_details')
+        assert details == {'accepted_prediction_tokens': 0, 'rejected_prediction_tokens': 0}
+        details = got['usage'].pop('completion_tokens_details')
+        assert got['usage'] == want['usage']
+        accepted += details['accepted_prediction_tokens']
+        drafted += sum(details.values())
+    assert drafted > 0
+    assert ahead.metric('q35_engine_drafted_tokens_total') == drafted
+    assert ahead.metric('q35_engine_accepted_tokens_total') == accepted
+    assert plain.metric('q35_engine_drafted_tokens_total') == 0
+    assert plain.stop() == 0 and ahead.stop() == 0
+
+
 def run(tmp_path, text, *args):
     (tmp_path / 'x.ini').write_text(text)
     p = subprocess.run([os.environ['Q35D'], '-c', str(tmp_path / 'x.ini'), *args], capture_output=True,
@@ -305,6 +330,7 @@ def test_config_test(tmp_path, model):
             (ini(tmp_path / 'missing.gguf', CPU), 'missing.gguf'),
             (ini(tmp_path / 'x.ini', CPU), 'x.ini'),
             (ini(model, CPU + '[schedule]\nkv_type = int4\n'), 'kv_type = int4'),
+            (ini(model, CPU + '[schedule]\ndraft = yes\n'), 'draft = yes'),
             (ini(model, CPU + '[schedule]\nlayers.cpu = 0-5\n'), 'layer')]:
         for args in [('-t',), ()]:
             p = run(tmp_path, text, *args)

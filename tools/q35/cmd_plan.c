@@ -42,7 +42,7 @@ static enum q35_status prepare(struct cli *cli, struct job *j, struct q35_error 
     if (cli_value(cli, "context") || cli_value(cli, "sequences"))
         j->config->kv_tokens = 0;
     if (cli_value(cli, "kv-type"))
-        st = q35_config_set_kv_type(j->config, cli_value(cli, "kv-type"), err);
+        st = q35_config_set(j->config, "kv_type", cli_value(cli, "kv-type"), err);
     if (st != Q35_OK)
         return st;
     model = model ? model : j->config->model_path;

@@ -20,7 +20,9 @@ enum q35_status session_open_model(struct session *s, const struct session_optio
         s->config->max_sequences = o->max_sequences;
     if (o->max_batch)
         s->config->max_batch = o->max_batch;
-    st = o->kv_type ? q35_config_set_kv_type(s->config, o->kv_type, err) : Q35_OK;
+    st = o->kv_type ? q35_config_set(s->config, "kv_type", o->kv_type, err) : Q35_OK;
+    if (st == Q35_OK && o->draft)
+        st = q35_config_set(s->config, "draft", o->draft, err);
     if (st != Q35_OK) {
         session_close(s);
         return st;

@@ -30,6 +30,7 @@ struct session_options {
     uint32_t max_sequences;  /* 0: the configuration's */
     uint32_t max_batch;      /* 0: the configuration's */
     const char *kv_type;     /* "f16" or "int8"; NULL: the configuration's */
+    const char *draft;       /* "none" or "lookup"; NULL: the configuration's */
 };
 
 /* Opens everything up to the engine. On failure everything is closed again. */

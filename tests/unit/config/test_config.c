@@ -81,10 +81,16 @@ static void defaults_and_paths(void **state)
     assert_int_equal(c->probe_seconds, 10);
     assert_string_equal(c->objective, "latency");
     assert_int_equal(q35_config_kv_type(c), Q35_KV_F16);
-    assert_int_equal(q35_config_set_kv_type(c, "int8", &err), Q35_OK);
+    assert_int_equal(q35_config_set(c, "kv_type", "int8", &err), Q35_OK);
     assert_int_equal(q35_config_kv_type(c), Q35_KV_INT8);
-    assert_int_equal(q35_config_set_kv_type(c, "int", &err), Q35_E_CONFIG);
+    assert_int_equal(q35_config_set(c, "kv_type", "int", &err), Q35_E_CONFIG);
     assert_int_equal(q35_config_kv_type(c), Q35_KV_INT8);
+    assert_int_equal(q35_config_drafts(c), 0);
+    assert_int_equal(q35_config_set(c, "draft", "lookup", &err), Q35_OK);
+    assert_int_equal(q35_config_drafts(c), 7);
+    assert_int_equal(q35_config_set(c, "draft", "look", &err), Q35_E_CONFIG);
+    assert_string_equal(err.message, "draft = look: expected one of none|lookup");
+    assert_int_equal(q35_config_set(c, "port", "1", &err), Q35_E_CONFIG);
     assert_null(c->model_path);
     assert_null(c->api_key_file);
     assert_string_equal(c->backends[0].path, "a.so");
@@ -185,6 +191,10 @@ static const struct {
     {B "[schedule]\nlayers.a = 0-5\nlayers.a:1 = 5-7\n", "t:5: layers 5-7 overlap those of line 4"},
     {B "[schedule]\nlayers.a = 0-5\nlayers.a:0 = 6\n", "t:5: layers.a:0 again, first in line 4"},
     {B "[schedule]\nmax_batch = 1\nkv_type = f8\n", "t:5: kv_type = f8: expected one of f16|int8"},
+    {B "[schedule]\ndraft = yes\n", "t:4: draft = yes: expected one of none|lookup"},
+    {B "[schedule]\ndraft_tokens = 17\n",
+     "t:4: draft_tokens = 17: expected a whole number from 1 to 16"},
+    {B "[schedule]\ndraft_tokens = 0\n", "t:4: draft_tokens = 0: expected"},
     {B "[schedule]\nplugin_dir = ::\n", "t: plugin_dir names no folder"},
     {"[q35d]\n", "t:1: there is no [backend NAME] section"},
     {"", "t:1: there is no [backend NAME] section"},

@@ -2,10 +2,15 @@
  * SPDX-License-Identifier: MIT */
 #include "client.h"
 
+#include "core/engine/internal.h"
+
 void client_event(void *user, const struct q35_event *ev)
 {
     struct client *c = user;
+    bool cancel;
     pthread_mutex_lock(&c->mutex);
+    c->drafted = ev->drafted_tokens;
+    c->accepted = ev->accepted_tokens;
     if (ev->finish != Q35_FINISH_NONE) {
         c->finish = ev->finish;
         if (ev->error)
@@ -14,12 +19,15 @@ void client_event(void *user, const struct q35_event *ev)
         c->out[c->n++] = ev->token;
         c->cached = ev->cached_tokens;
         if (ev->logprob) {
-            c->logprob = ev->logprob->logprob;
+            c->logprob = c->logprobs[c->n - 1] = ev->logprob->logprob;
             c->top_logprob = ev->top[0].logprob;
         }
     }
+    cancel = c->cancel_at && c->n == c->cancel_at && c->finish == Q35_FINISH_NONE;
     pthread_cond_signal(&c->wake);
     pthread_mutex_unlock(&c->mutex);
+    if (cancel)
+        q35_engine_cancel(c->engine, c->request);
 }
 
 bool client_is_end(void *user, int32_t token)
@@ -51,10 +59,18 @@ void client_wait_tokens(struct client *c, uint32_t n)
     pthread_mutex_unlock(&c->mutex);
 }
 
+void engine_start_config(struct setup *s, bool split)
+{
+    struct q35_error err;
+    assert_int_equal(
+        q35_engine_create(&s->e, &s->config, fake_model(), fake_registry(), fake_plan(split), &err),
+        Q35_OK);
+    s->e->now = fake_now;
+}
+
 void engine_start_with(struct setup *s, bool split, uint32_t sequences, uint32_t max_batch,
                        uint32_t features, const char *kv_type)
 {
-    struct q35_error err;
     fake_reset();
     fake_features(features);
     memset(s, 0, sizeof(*s));
@@ -64,9 +80,7 @@ void engine_start_with(struct setup *s, bool split, uint32_t sequences, uint32_t
     s->config.max_queue = sequences > 4 ? sequences : 4;
     s->config.micro_batch =
         max_batch >= 16 ? 4 : 0; /* chunks of prompts go over devices in parts */
-    assert_int_equal(
-        q35_engine_create(&s->e, &s->config, fake_model(), fake_registry(), fake_plan(split), &err),
-        Q35_OK);
+    engine_start_config(s, split);
 }
 
 void engine_start(struct setup *s, bool split, uint32_t sequences, uint32_t max_batch)

@@ -18,6 +18,11 @@ struct client {
     int32_t end_token;
     enum q35_finish finish;
     float logprob, top_logprob;
+    float logprobs[FAKE_CONTEXT]; /* of out, if asked for */
+    uint32_t drafted, accepted;
+    uint32_t cancel_at; /* cancels `request` from the callback of this many tokens, 0: never */
+    struct q35_engine *engine;
+    struct q35_request *request;
     struct q35_error error;
 };
 
@@ -32,6 +37,8 @@ bool client_is_end(void *user, int32_t token);
 void client_init(struct client *c);
 void client_wait_end(struct client *c);
 void client_wait_tokens(struct client *c, uint32_t n);
+/* With s->config as it is. Runs take as long as the fake clock says. */
+void engine_start_config(struct setup *s, bool split);
 void engine_start_with(struct setup *s, bool split, uint32_t sequences, uint32_t max_batch,
                        uint32_t features, const char *kv_type);
 void engine_start(struct setup *s, bool split, uint32_t sequences, uint32_t max_batch);

@@ -24,6 +24,7 @@ struct q35_weights {
 struct q35_kv {
     int32_t ids[SEQS][FAKE_CONTEXT];
     uint32_t length[SEQS];
+    uint32_t pages; /* of 64 positions, over all sequences */
 };
 struct q35_model {
     struct q35_params params;
@@ -39,9 +40,11 @@ static struct q35_registry registry = {&plugin, 1, entries, 2};
 int32_t fake_next(const int32_t *history, uint32_t n)
 {
     uint64_t h = 1;
-    uint32_t i;
+    uint32_t i, period = (uint32_t)atomic_load(&fake_faults.repeat);
     for (i = 0; i < n; i++)
         h = q35_mix64(h * 31 + (uint64_t)history[i] + ((uint64_t)i << 32));
+    if (period && n >= period && h >> 32 & 7)
+        return history[n - period];
     return (int32_t)(h % FAKE_VOCAB);
 }
 
@@ -147,6 +150,7 @@ static enum q35_status kv_create(struct q35_device *dev, struct q35_weights *w,
     (void)dev, (void)w, (void)err;
     atomic_store(&fake_faults.kv_type, (int)spec->type);
     *out = calloc(1, sizeof(**out));
+    (*out)->pages = spec->kv_tokens / 64;
     atomic_fetch_add(&fake_faults.open_objects, 1);
     return Q35_OK;
 }
@@ -175,6 +179,25 @@ static enum q35_status kv_fork(struct q35_kv *kv, uint32_t src, uint32_t dst, ui
     return Q35_OK;
 }
 
+/* Whether position t->position of its sequence finds a page. */
+static bool has_page(const struct q35_kv *kv, const struct q35_token *t)
+{
+    uint32_t i, pages = t->position / 64 + 1;
+    for (i = 0; i < SEQS; i++)
+        pages += i == t->sequence ? 0 : (kv->length[i] + 63) / 64;
+    return pages <= kv->pages;
+}
+
+static bool refuse_draft(const struct q35_run *run)
+{
+    const struct q35_token *t = run->tokens;
+    uint32_t i;
+    for (i = 1; i < run->n_tokens; i++)
+        if (t[i - 1].flags && t[i - 1].sequence == t[i].sequence)
+            return atomic_fetch_sub(&fake_faults.bad_drafts, 1) > 0;
+    return false;
+}
+
 /* The hidden state carries the token id in its first value; the head wants the whole history. */
 static enum q35_status compute(const struct q35_run *run, bool head, struct q35_error *err)
 {
@@ -183,6 +206,8 @@ static enum q35_status compute(const struct q35_run *run, bool head, struct q35_
     uint32_t i, rows = 0;
     if (run->flags && !(entries[0].info.features & Q35_FEATURE_GREEDY))
         return q35_fail(err, Q35_E_UNSUPPORTED, "never declared");
+    if (refuse_draft(run))
+        return q35_fail(err, Q35_E_INVALID, "a bad guess");
     if (head && run->flags & Q35_RUN_GREEDY)
         atomic_fetch_add(&fake_faults.greedy_runs, 1);
     for (i = 0; i < run->n_tokens; i++, t++) {
@@ -193,6 +218,8 @@ static enum q35_status compute(const struct q35_run *run, bool head, struct q35_
             return q35_fail(err, Q35_E_INTERNAL, "hidden state of another token");
         if (t->position > kv->length[t->sequence])
             return q35_fail(err, Q35_E_INVALID, "a gap before position %u", t->position);
+        if (!has_page(kv, t))
+            return q35_fail(err, Q35_E_CAPACITY, "no page for position %u", t->position);
         kv->ids[t->sequence][t->position] = t->id;
         kv->length[t->sequence] = t->position + 1;
         if (!head) {
@@ -235,6 +262,8 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
         sched_yield();
     meet(dev->index);
     atomic_fetch_add(&fake_faults.runs, 1);
+    atomic_fetch_add(&fake_faults.clock_ns,
+                     1000 + (unsigned long long)atomic_load(&fake_faults.token_ns) * run->n_tokens);
     if ((int)run->n_tokens > atomic_load(&fake_faults.largest))
         atomic_store(&fake_faults.largest, (int)run->n_tokens);
     if (atomic_load(&fake_faults.lose_device) == dev->index &&
@@ -274,6 +303,11 @@ static enum q35_status reset_device(struct q35_device *dev, struct q35_error *er
     atomic_fetch_add(&fake_faults.resets, 1);
     dev->lost = false;
     return Q35_OK;
+}
+
+uint64_t fake_now(void)
+{
+    return atomic_load(&fake_faults.clock_ns);
 }
 
 struct q35_registry *fake_registry(void)
@@ -330,4 +364,8 @@ void fake_reset(void)
     atomic_store(&fake_faults.greedy_runs, 0);
     atomic_store(&fake_faults.bad_ids, 0);
     atomic_store(&fake_faults.kv_type, -1);
+    atomic_store(&fake_faults.repeat, 0);
+    atomic_store(&fake_faults.bad_drafts, 0);
+    atomic_store(&fake_faults.token_ns, 10);
+    atomic_store(&fake_faults.clock_ns, 0);
 }

@@ -30,6 +30,10 @@ struct fake_faults {
     atomic_int greedy_runs; /* runs that gave ids instead of logits */
     atomic_int bad_ids;     /* so many ids lie beyond the vocabulary */
     atomic_int kv_type;     /* of the last KV made */
+    atomic_int repeat; /* texts mostly say again what they said so many tokens before; 0: never */
+    atomic_int bad_drafts; /* so many runs with two logits of one sequence fail with INVALID */
+    atomic_int token_ns;   /* a run takes 1000 ns and this for each token, by fake_now */
+    atomic_ullong clock_ns;
     atomic_int open_objects; /* weights and KV objects not freed */
 };
 extern struct fake_faults fake_faults;
@@ -41,6 +45,7 @@ const struct q35_model *fake_model(void);
 struct q35_registry *fake_registry(void);
 /* All layers on device 0, or split over both. */
 const struct q35_plan *fake_plan(bool split);
+uint64_t fake_now(void);
 void fake_reset(void);
 /* Of both devices; 0 after fake_reset. */
 void fake_features(uint32_t features);
