@@ -19,6 +19,8 @@ static const struct q35_key keys[] = {
     {"q35d", "host", Q35_KEY_STRING, AT(host), 0, 0, NULL, "127.0.0.1"},
     {"q35d", "port", Q35_KEY_U32, AT(port), 0, 65535, NULL, "8035"},
     {"q35d", "api_key_file", Q35_KEY_PATH, AT(api_key_file), 0, 0, NULL, NULL},
+    {"q35d", "tls_cert", Q35_KEY_PATH, AT(tls_cert), 0, 0, NULL, NULL},
+    {"q35d", "tls_key", Q35_KEY_PATH, AT(tls_key), 0, 0, NULL, NULL},
     {"q35d", "cors_origins", Q35_KEY_STRING, AT(cors_origins), 0, 0, NULL, NULL},
     {"q35d", "max_queue", Q35_KEY_U32, AT(max_queue), 1, 1000000, NULL, "64"},
     {"q35d", "drain_seconds", Q35_KEY_U32, AT(drain_seconds), 0, 86400, NULL, "30"},

@@ -41,10 +41,11 @@ struct q35_config_range {
 struct q35_config {
     char *path; /* as given; "<default>" for a configuration without a file */
     /* [q35d] */
-    char *host;         /* "127.0.0.1" */
-    uint32_t port;      /* 8035 */
-    char *api_key_file; /* NULL: no keys */
-    char *cors_origins; /* NULL: none */
+    char *host;               /* "127.0.0.1" */
+    uint32_t port;            /* 8035 */
+    char *api_key_file;       /* NULL: no keys */
+    char *tls_cert, *tls_key; /* PEM; NULL: plain HTTP */
+    char *cors_origins;       /* NULL: none */
     uint32_t max_queue, drain_seconds, header_seconds;
     uint32_t body_seconds, idle_seconds, stall_seconds; /* limits on slow clients */
     uint32_t max_connections, max_body_kib;

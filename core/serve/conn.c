@@ -8,6 +8,9 @@
 #include "core/serve/job.h"
 #include "core/serve/request.h"
 #include "core/serve/server.h"
+#include "core/serve/tls.h"
+
+#include <openssl/ssl.h>
 
 #define LINGER_NS 2000000000ull
 
@@ -18,6 +21,8 @@ static void on_closed(uv_handle_t *h)
     q35_request_fini(c);
     q35_str_fini(&c->in);
     q35_str_fini(&c->out);
+    q35_str_fini(&c->wire);
+    SSL_free(c->tls);
     free(c);
     q35_server_maybe_stop(s);
 }
@@ -82,6 +87,10 @@ void q35_conn_finish(struct q35_conn *c)
     if (c->state >= Q35_CONN_CLOSING)
         return;
     q35_conn_flush(c);
+    if (c->tls && c->state != Q35_CONN_CLOSED) {
+        SSL_shutdown(c->tls); /* the client must see that this end is the answer's */
+        q35_conn_flush(c);
+    }
     if (c->state == Q35_CONN_CLOSED)
         return;
     c->state = Q35_CONN_CLOSING;
@@ -118,6 +127,38 @@ static void on_eof(struct q35_conn *c)
         q35_conn_finish(c);
 }
 
+/* A client that speaks HTTP to a port of HTTPS is told so, in its own tongue. */
+static void refuse_plain(struct q35_conn *c)
+{
+    struct q35_api_error e;
+    SSL_free(c->tls);
+    c->tls = NULL;
+    c->keep_alive = false;
+    c->state = Q35_CONN_BUSY;
+    q35_api_fail(&e, 400, "https_needed", NULL, "this port speaks HTTPS, not HTTP");
+    q35_conn_error(c, &e);
+}
+
+static void take_encrypted(struct q35_conn *c, const char *data, size_t n)
+{
+    const char *why;
+    enum q35_tls_result r = q35_tls_read(c->tls, data, n, &c->in, &why);
+    if (r == Q35_TLS_OK || r == Q35_TLS_END) {
+        q35_conn_pump(c);
+        if (r == Q35_TLS_END && c->state != Q35_CONN_CLOSED)
+            on_eof(c);
+        return;
+    }
+    c->server->metrics.rejected_tls++;
+    q35_log(Q35_LOG_INFO, "TLS: %s", why);
+    if (r == Q35_TLS_HTTP)
+        refuse_plain(c);
+    else if (c->state == Q35_CONN_HEAD)
+        q35_conn_finish(c); /* with the alert */
+    else
+        q35_conn_close(c);
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct q35_conn *c = stream->data;
@@ -133,6 +174,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
     if (c->state >= Q35_CONN_CLOSING)
         return;
+    if (c->tls) {
+        take_encrypted(c, buf->base, (size_t)n);
+        return;
+    }
     q35_str_add(&c->in, buf->base, (size_t)n);
     if (c->in.failed) {
         q35_conn_close(c);
@@ -262,7 +307,9 @@ void q35_conn_accept(struct q35_server *s, uv_stream_t *listener)
     s->conns = c;
     s->conn_count++;
     s->metrics.connections_total++;
-    if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0) {
+    if (s->settings.tls)
+        c->tls = q35_tls_create(s->settings.tls);
+    if (uv_accept(listener, (uv_stream_t *)&c->tcp) != 0 || (s->settings.tls && !c->tls)) {
         q35_conn_close(c);
         return;
     }
@@ -273,6 +320,10 @@ void q35_conn_accept(struct q35_server *s, uv_stream_t *listener)
     if (!room) {
         struct q35_api_error e;
         s->metrics.rejected_connections++;
+        if (c->tls) { /* it would have to be shaken hands with first */
+            q35_conn_close(c);
+            return;
+        }
         q35_api_fail(&e, 503, "too_many_connections", NULL, "too many connections; try again");
         e.retry_after = 1;
         c->state = Q35_CONN_BUSY;

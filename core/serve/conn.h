@@ -7,6 +7,7 @@
  * bounded. Everything here runs on the loop's thread. */
 
 #include <http_parser.h>
+#include <openssl/types.h>
 #include <uv.h>
 
 #include "core/base/base.h"
@@ -39,6 +40,7 @@ struct q35_conn {
     struct q35_conn *prev, *next, *next_dirty;
     uv_tcp_t tcp;
     uv_shutdown_t shutdown;
+    SSL *tls; /* NULL: what the socket carries is HTTP itself */
     http_parser parser;
     enum q35_conn_state state;
     uint64_t deadline_ns; /* for what the state waits for; 0: none */
@@ -59,7 +61,7 @@ struct q35_conn {
     size_t in_at;
     bool pumping, reading, eof;
     /* output */
-    struct q35_str out;
+    struct q35_str out, wire; /* wire: out, encrypted */
     bool streaming, chunked, dirty;
     size_t last_queue;
     uint64_t progress_ns; /* when output last moved */

@@ -24,17 +24,19 @@ static void log_address(const uv_tcp_t *t)
 {
     struct sockaddr_storage addr;
     int len = (int)sizeof(addr), port;
+    const struct q35_server *s = t->data;
+    const char *scheme = s->settings.tls ? "https" : "http";
     char host[64] = "?";
     if (uv_tcp_getsockname(t, (struct sockaddr *)&addr, &len) != 0)
         return;
     if (addr.ss_family == AF_INET6) {
         uv_ip6_name((struct sockaddr_in6 *)&addr, host, sizeof(host));
         port = ntohs(((struct sockaddr_in6 *)&addr)->sin6_port);
-        q35_log(Q35_LOG_INFO, "listening on http://[%s]:%d", host, port);
+        q35_log(Q35_LOG_INFO, "listening on %s://[%s]:%d", scheme, host, port);
     } else {
         uv_ip4_name((struct sockaddr_in *)&addr, host, sizeof(host));
         port = ntohs(((struct sockaddr_in *)&addr)->sin_port);
-        q35_log(Q35_LOG_INFO, "listening on http://%s:%d", host, port);
+        q35_log(Q35_LOG_INFO, "listening on %s://%s:%d", scheme, host, port);
     }
 }
 

@@ -94,9 +94,10 @@ static void label(struct q35_str *out, const char *text)
 static void counters_text(const struct q35_metrics *m, struct q35_str *out)
 {
     static const char *const outcomes[] = {"stop", "length", "cancelled", "error"};
-    static const char *const reasons[] = {"queue_full", "connections", "memory", "unauthorized"};
+    static const char *const reasons[] = {"queue_full", "connections", "memory", "unauthorized",
+                                          "tls"};
     const uint64_t rejected[] = {m->rejected_queue, m->rejected_connections, m->rejected_memory,
-                                 m->rejected_auth};
+                                 m->rejected_auth, m->rejected_tls};
     size_t i;
     head(out, "q35_choices_total", "counter", "Generations ended, by how.");
     for (i = 0; i < Q35_DONE_N; i++)

@@ -22,7 +22,7 @@ enum q35_outcome { Q35_DONE_STOP, Q35_DONE_LENGTH, Q35_DONE_CANCELLED, Q35_DONE_
 struct q35_metrics {
     struct q35_histogram first_token, inter_token, request;
     uint64_t outcomes[Q35_DONE_N];
-    uint64_t rejected_queue, rejected_connections, rejected_memory, rejected_auth;
+    uint64_t rejected_queue, rejected_connections, rejected_memory, rejected_auth, rejected_tls;
     uint64_t stalled;         /* readers dropped */
     uint64_t http_codes[600]; /* answers by status */
     uint64_t prompt_tokens, output_tokens, cached_tokens;

@@ -6,6 +6,7 @@
 
 #include "core/serve/conn.h"
 #include "core/serve/server.h"
+#include "core/serve/tls.h"
 
 /* Output that the socket did not take at once; owns its text. */
 struct pending_write {
@@ -29,8 +30,8 @@ static void on_written(uv_write_t *req, int status)
         q35_conn_pump(c); /* it had to wait for room in the output */
 }
 
-/* Hands c->out from `done` on to libuv. */
-static void queue_write(struct q35_conn *c, size_t done)
+/* Hands `out` from `done` on to libuv. */
+static void queue_write(struct q35_conn *c, struct q35_str *out, size_t done)
 {
     struct pending_write *w = malloc(sizeof(*w));
     uv_buf_t buf;
@@ -38,11 +39,11 @@ static void queue_write(struct q35_conn *c, size_t done)
         q35_conn_close(c);
         return;
     }
-    buf = uv_buf_init(c->out.data + done, (unsigned)(c->out.len - done));
-    w->data = c->out.data;
+    buf = uv_buf_init(out->data + done, (unsigned)(out->len - done));
+    w->data = out->data;
     w->conn = c;
     w->req.data = w;
-    memset(&c->out, 0, sizeof(c->out));
+    memset(out, 0, sizeof(*out));
     if (uv_stream_get_write_queue_size((uv_stream_t *)&c->tcp) == 0)
         c->progress_ns = q35_now_ns();
     if (uv_write(&w->req, (uv_stream_t *)&c->tcp, &buf, 1, on_written) != 0) {
@@ -55,15 +56,19 @@ static void queue_write(struct q35_conn *c, size_t done)
 void q35_conn_flush(struct q35_conn *c)
 {
     uv_stream_t *stream = (uv_stream_t *)&c->tcp;
+    struct q35_str *out = c->tls ? &c->wire : &c->out;
     size_t done = 0;
-    if (c->state == Q35_CONN_CLOSED || c->out.len == 0)
+    if (c->state == Q35_CONN_CLOSED)
         return;
-    if (c->out.failed || c->out.len > UINT32_MAX) {
+    if ((c->tls && !q35_tls_write(c->tls, &c->out, &c->wire)) || out->failed ||
+        out->len > UINT32_MAX) {
         q35_conn_close(c);
         return;
     }
+    if (out->len == 0)
+        return;
     if (uv_stream_get_write_queue_size(stream) == 0) {
-        uv_buf_t buf = uv_buf_init(c->out.data, (unsigned)c->out.len);
+        uv_buf_t buf = uv_buf_init(out->data, (unsigned)out->len);
         int n = uv_try_write(stream, &buf, 1);
         if (n < 0 && n != UV_EAGAIN) {
             q35_conn_close(c);
@@ -71,12 +76,14 @@ void q35_conn_flush(struct q35_conn *c)
         }
         done = n > 0 ? (size_t)n : 0;
     }
-    if (done == c->out.len)
-        q35_str_clear(&c->out); /* a stream keeps its buffer */
+    if (done == out->len)
+        q35_str_clear(out); /* a stream keeps its buffers */
     else
-        queue_write(c, done);
-    if (!c->streaming)
+        queue_write(c, out, done);
+    if (!c->streaming) {
         q35_str_fini(&c->out);
+        q35_str_fini(&c->wire);
+    }
 }
 
 /* RFC 9110, 5.6.7; the locale is never set, so names are English. */

@@ -6,7 +6,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include <openssl/ssl.h>
+
 #include "core/serve/auth.h"
+#include "core/serve/tls.h"
 
 #define SECOND 1000000000ull
 
@@ -72,6 +75,8 @@ enum q35_status q35_settings_load(struct q35_settings *s, const struct q35_confi
         st = parse_origins(s, c->cors_origins, err);
     if (st == Q35_OK && c->api_key_file)
         st = q35_auth_load(s, c->api_key_file, err);
+    if (st == Q35_OK && (c->tls_cert || c->tls_key))
+        st = q35_tls_load(&s->tls, c->tls_cert, c->tls_key, err);
     if (st != Q35_OK)
         q35_settings_fini(s);
     return st;
@@ -79,6 +84,7 @@ enum q35_status q35_settings_load(struct q35_settings *s, const struct q35_confi
 
 void q35_settings_fini(struct q35_settings *s)
 {
+    SSL_CTX_free(s->tls);
     free(s->keys);
     free(s->origins);
     free(s->origin);

@@ -5,6 +5,8 @@
 
 /* The server's part of the configuration, in the form it is used; what a reload replaces. */
 
+#include <openssl/types.h>
+
 #include "core/base/base.h"
 #include "core/config/config.h"
 
@@ -17,6 +19,7 @@ struct q35_settings {
     const char **origin;
     size_t origin_count;
     bool any_origin; /* "*" */
+    SSL_CTX *tls;    /* of new connections; NULL: plain HTTP */
     uint64_t header_ns, body_ns, idle_ns, stall_ns, drain_ns;
     uint64_t body_bytes;
     uint32_t max_connections, max_queue;

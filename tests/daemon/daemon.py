@@ -52,7 +52,7 @@ class Daemon:
                                         stdout=subprocess.DEVNULL, env={**os.environ, **(env or {})},
                                         pass_fds=pass_fds, preexec_fn=preexec)
         try:
-            self.port = int(self.wait_log(r'listening on http://[^ ]*:(\d+)').group(1))
+            self.port = int(self.wait_log(r'listening on https?://[^ ]*:(\d+)').group(1))
             if wait_ready:
                 wait_for('readiness', lambda: self.get('/ready')[0] == 200)
         except BaseException:
