@@ -148,8 +148,8 @@ void q35_search_ring(const struct q35_search *s, struct q35_ring *g, int16_t x[6
     uint32_t c, p, t;
     find_seam(s, g, line, &c, &p);
     start_at(g, c, p);
-    for (t = 0; t < CODES; t++)
-        step(s, g, t, line[t], t == CODES - 2 ? p : t == CODES - 1 ? c : ANY);
+    for (t = 0; t < CODES; t++) /* the last code is c because the way back begins there */
+        step(s, g, t, line[t], t == CODES - 2 ? p : ANY);
     for (t = CODES; t-- > 0;) {
         out[t] = (uint8_t)c;
         back(s, g, t, line[t], &c, &p);
@@ -192,7 +192,7 @@ void q35_ring_again(const struct q35_search *s, struct q35_ring *g, int16_t x[64
     g->ways = s->ways;
     start_at(g, left[15], left[14]);
     for (t = 0; t < 16; t++)
-        step(s, g, t, x[j][t], t == 14 ? p : t == 15 ? c : ANY);
+        step(s, g, t, x[j][t], t == 14 ? p : ANY);
     for (t = 16; t-- > 0;) {
         code[j][t] = (uint8_t)c;
         back(s, g, t, x[j][t], &c, &p);
