@@ -12,7 +12,7 @@
 #define MATCH_MAX 32u      /* longer ones are not compared */
 #define TRIES 32u          /* positions of a chain that are looked at */
 #define LEARN 0.0625f      /* weight of the newest guess in `hits` */
-#define WORTH 1.05         /* least gain in tokens a second */
+#define WORTH 1.1          /* least gain in tokens a second */
 #define PATIENCE 0.95      /* what a request keeps of its speed beside the guesses of others */
 #define COST_DOWN 0.5      /* weight of a run that was faster than those before, */
 #define COST_UP 0.125      /* and of one that was slower: the machine does other things, too */
