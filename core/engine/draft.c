@@ -96,14 +96,28 @@ void q35_draft_guess(struct q35_draft *d, const int32_t *tokens, uint32_t n)
         d->guess[i] = at + i < n ? tokens[at + i] : d->guess[at + i - n]; /* what repeats goes on */
 }
 
-void q35_draft_ran(struct q35_draft_cost *c, uint32_t n, uint64_t ns)
+/* What every size but n is known to take, times f. */
+static void scale_others(struct q35_draft_cost *c, uint32_t n, double f)
+{
+    uint32_t i;
+    for (i = 1; i < Q35_COUNT(c->ns); i++) {
+        c->seen[i] *= i == n ? 1.0 : f;
+        c->ns[i] *= i == n ? 1.0 : f;
+    }
+}
+
+void q35_draft_ran(struct q35_draft_cost *c, uint32_t n, uint32_t guesses, uint64_t ns)
 {
     double t = (double)ns;
     uint32_t i;
     if (n == 0 || n >= Q35_COUNT(c->ns))
         return;
-    if (c->seen[n] > 0.0)
+    if (c->seen[n] > 0.0) {
         t = c->seen[n] + (t - c->seen[n]) * (t < c->seen[n] ? COST_DOWN : COST_UP);
+        /* The machine has other things to do, or the context grows: that concerns all sizes. */
+        if (!guesses)
+            scale_others(c, n, t / c->seen[n]);
+    }
     /* More tokens never take less time: the slower figure of two was disturbed. */
     for (i = n + 1; i < Q35_COUNT(c->ns); i++)
         if (c->seen[i] > 0.0 && c->seen[i] < t)

@@ -44,8 +44,8 @@ struct q35_draft_cost {
     double seen[Q35_DRAFT_MAX + 2]; /* 0: not yet */
     double ns[Q35_DRAFT_MAX + 2];   /* the same, lower the longer ago it was: it is tried again */
 };
-/* A run of n decoded or guessed tokens took so long. */
-void q35_draft_ran(struct q35_draft_cost *c, uint32_t n, uint64_t ns);
+/* A run of n tokens, `guesses` of them guessed, took so long. */
+void q35_draft_ran(struct q35_draft_cost *c, uint32_t n, uint32_t guesses, uint64_t ns);
 
 /* Sets `take` of `count` requests that are about to decode a token each: at most most[i], and at
  * most `room` together. Takes what brings the most tokens in a second as far as is known, but keeps

@@ -89,6 +89,7 @@ struct q35_engine {
     uint32_t *ids;         /* [rows] of a greedy batch */
     bool greedy;           /* this step's batch: ids instead of logits */
     bool decoding;         /* this step's batch: no part of a prompt */
+    uint32_t guesses;      /* in this step's batch */
     float *scratch;        /* [vocab] the copy a sampler may change */
     pthread_mutex_t mutex;
     pthread_cond_t wake;

@@ -37,6 +37,7 @@ static uint32_t add_tokens(struct q35_engine *e, struct q35_request *r, uint32_t
         r->batch_at = *rows;
         *rows += 1 + r->draft.take;
         n += r->draft.take;
+        e->guesses += r->draft.take;
         e->greedy = e->greedy && r->greedy;
     }
     for (i = 0; i < n; i++) {
@@ -75,6 +76,7 @@ static uint32_t form_batch(struct q35_engine *e, const struct q35_request *only)
 {
     uint32_t pass, i, n = 0, rows = 0;
     e->greedy = e->stages.greedy;
+    e->guesses = 0;
     for (i = 0; i < e->max_sequences; i++)
         if (e->slots[i].request)
             e->slots[i].request->batch_tokens = e->slots[i].request->draft.take = 0;
@@ -186,7 +188,7 @@ static enum q35_status run_batch(struct q35_engine *e, uint32_t n, struct q35_er
     st = q35_stages_run(&e->stages, e->model, e->batch, n, e->greedy ? NULL : e->logits,
                         e->greedy ? e->ids : NULL, err);
     if (st == Q35_OK && e->decoding)
-        q35_draft_ran(&e->draft_cost, n, e->now() - start);
+        q35_draft_ran(&e->draft_cost, n, e->guesses, e->now() - start);
     pthread_mutex_lock(&e->mutex);
     return st;
 }

@@ -119,14 +119,14 @@ static void worth_the_cost(void **state)
     struct q35_draft_cost none = {{0}, {0}}, flat = none, steep = none, step = none, first = none;
     (void)state;
     for (uint32_t n = 1; n <= Q35_DRAFT_MAX + 1; n++) {
-        q35_draft_ran(&flat, n, 1000);
-        q35_draft_ran(&steep, n, 1000 * n);
-        q35_draft_ran(&step, n, n <= 4 ? 1000 : 2000);
+        q35_draft_ran(&flat, n, 1, 1000);
+        q35_draft_ran(&steep, n, 1, 1000 * n);
+        q35_draft_ran(&step, n, 1, n <= 4 ? 1000 : 2000);
     }
-    q35_draft_ran(&first, 1, 1000);
+    q35_draft_ran(&first, 1, 0, 1000);
     assert_int_equal(takes(&none, 0.9f, 100, 7), 0);  /* not before a plain run was seen */
     assert_int_equal(takes(&first, 0.5f, 100, 7), 1); /* it has to be tried */
-    q35_draft_ran(&first, 2, 1010);
+    q35_draft_ran(&first, 2, 1, 1010);
     assert_int_equal(takes(&first, 0.5f, 100, 7), 5); /* by what two took, .5^6 is not worth it */
     assert_int_equal(takes(&flat, 0.5f, 100, 7), 7);
     assert_int_equal(takes(&flat, 0.5f, 100, 16), 16);
@@ -146,9 +146,9 @@ static void shared_room(void **state)
     struct q35_draft a, b, c, *list[] = {&a, &b, &c};
     struct q35_draft_cost cost = {{0}, {0}};
     (void)state;
-    q35_draft_ran(&cost, 3, 1000);
-    q35_draft_ran(&cost, 4, 1040);
-    q35_draft_ran(&cost, 8, 1600);
+    q35_draft_ran(&cost, 3, 0, 1000);
+    q35_draft_ran(&cost, 4, 1, 1040);
+    q35_draft_ran(&cost, 8, 1, 1600);
     likely(&a, 0.0f);
     likely(&b, 0.9f);
     likely(&c, 0.0f);
@@ -162,7 +162,7 @@ static void shared_room(void **state)
     assert_int_equal(a.take, 1);
     assert_int_equal(b.take, 1);
     assert_int_equal(c.take, 3);
-    q35_draft_ran(&cost, 4, 100000);
+    q35_draft_ran(&cost, 4, 1, 100000);
     likely(&a, 0.0f);
     q35_draft_share(&cost, list, most, 3, 5);
     assert_int_equal(a.take + b.take + c.take, 0);
@@ -174,20 +174,20 @@ static void costs(void **state)
     struct q35_draft_cost c = {{0}, {0}};
     uint32_t i;
     (void)state;
-    q35_draft_ran(&c, 1, 9000); /* the first is slow */
-    q35_draft_ran(&c, 2, 1100);
+    q35_draft_ran(&c, 1, 0, 9000); /* the first is slow */
+    q35_draft_ran(&c, 2, 1, 1100);
     assert_true(c.ns[1] <= 1100); /* fewer tokens take no more */
     for (i = 0; i < 10; i++)
-        q35_draft_ran(&c, 1, 1000);
+        q35_draft_ran(&c, 1, 0, 1000);
     assert_true(c.ns[1] < 1001);
-    q35_draft_ran(&c, 2, 100000);
+    q35_draft_ran(&c, 2, 1, 100000);
     assert_true(c.ns[2] > 10000);
     assert_int_equal(takes(&c, 0.9f, 1, 1), 0);
     for (i = 0; i < 2000; i++)
-        q35_draft_ran(&c, 1, 1000);
+        q35_draft_ran(&c, 1, 0, 1000);
     assert_int_equal(takes(&c, 0.9f, 1, 1), 1); /* it is tried again */
-    q35_draft_ran(&c, 0, 5);
-    q35_draft_ran(&c, Q35_DRAFT_MAX + 2, 5); /* of no interest */
+    q35_draft_ran(&c, 0, 0, 5);
+    q35_draft_ran(&c, Q35_DRAFT_MAX + 2, 1, 5); /* of no interest */
     assert_true(c.ns[1] > 900);
 }
 
