@@ -143,22 +143,63 @@ static double uniform(struct q35_sampler *s)
     return (double)(q35_mix64(s->rng) >> 11) * 0x1p-53;
 }
 
+/* Heap of the m first, the last of them in order at its root. */
+static void sift(struct candidate *c, uint32_t m, uint32_t i)
+{
+    for (;;) {
+        uint32_t worst = i, k;
+        for (k = 2 * i + 1; k <= 2 * i + 2 && k < m; k++)
+            if (by_logit(&c[k], &c[worst]) > 0)
+                worst = k;
+        if (worst == i)
+            return;
+        struct candidate swap = c[i];
+        c[i] = c[worst];
+        c[worst] = swap;
+        i = worst;
+    }
+}
+
+/* Puts the m first of n candidates in front, in order. A vocabulary is long and m is mostly short.
+ */
+static void put_first(struct candidate *c, uint32_t n, uint32_t m)
+{
+    uint32_t i;
+    for (i = m / 2; i-- > 0;)
+        sift(c, m, i);
+    for (i = m; i < n; i++)
+        if (by_logit(&c[i], &c[0]) < 0) {
+            struct candidate swap = c[i];
+            c[i] = c[0];
+            c[0] = swap;
+            sift(c, m, 0);
+        }
+    qsort(c, m, sizeof(*c), by_logit);
+}
+
 /* Keeps those candidates that top-k, top-p and min-p leave; p is set relative to the largest. */
 static uint32_t keep(struct q35_sampler *s, uint32_t n, float top)
 {
     double sum = 0.0, run = 0.0;
-    uint32_t i;
-    if (s->s.top_k || s->s.top_p < 1.0f)
-        qsort(s->cand, n, sizeof(*s->cand), by_logit);
-    if (s->s.top_k && n > s->s.top_k)
-        n = s->s.top_k;
+    uint32_t i, sorted = 0;
+    if (s->s.top_k) {
+        sorted = n > s->s.top_k ? s->s.top_k : n;
+        put_first(s->cand, n, sorted);
+        n = sorted;
+    }
     for (i = 0; i < n; i++) {
         s->cand[i].p = q35_exp((s->cand[i].logit - top) / s->s.temperature);
         sum += (double)s->cand[i].p;
     }
     if (s->s.top_p < 1.0f) {
-        for (i = 0; i < n && (i == 0 || run < (double)s->s.top_p * sum); i++)
+        for (i = 0; i < n && (i == 0 || run < (double)s->s.top_p * sum); i++) {
+            if (i == sorted) {
+                sorted = sorted ? sorted * 8 : 16;
+                sorted = sorted > n ? n : sorted;
+                put_first(s->cand, n, sorted);
+            }
             run += (double)s->cand[i].p;
+        }
         n = i;
     }
     for (i = 0; i < n; i++)

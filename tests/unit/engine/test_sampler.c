@@ -45,8 +45,8 @@ static void draws_follow_the_distribution(void **state)
     static const struct {
         uint32_t top_k;
         float top_p, min_p, temperature;
-    } cases[] = {
-        {0, 1, 0, 1}, {5, 1, 0, 0.7f}, {0, 0.6f, 0, 1}, {0, 1, 0.3f, 1.5f}, {20, 0.8f, 0.1f, 0.9f}};
+    } cases[] = {{0, 1, 0, 1},       {5, 1, 0, 0.7f},        {0, 0.6f, 0, 1},
+                 {0, 1, 0.3f, 1.5f}, {20, 0.8f, 0.1f, 0.9f}, {0, 0.97f, 0, 1.5f}};
     size_t c;
     (void)state;
     for (c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
