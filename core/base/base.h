@@ -3,7 +3,8 @@
 #ifndef Q35_CORE_BASE_H
 #define Q35_CORE_BASE_H
 
-/* Small things every core module uses: errors, checked sizes, mapped files, growing strings, time. */
+/* Small things every core module uses: errors, checked sizes, mapped files, growing strings, time.
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -71,6 +72,16 @@ void q35_str_addz(struct q35_str *s, const char *text);
 void q35_str_addf(struct q35_str *s, const char *format, ...) Q35_PRINTF(2, 3);
 void q35_str_clear(struct q35_str *s);
 void q35_str_fini(struct q35_str *s);
+
+/* Finds what a mistyped word may have meant. Zero-initialise, try every known word; best stays NULL
+ * if none is near: a typing error or two away, or the beginning or the end of the other. */
+struct q35_nearest {
+    const char *best;
+    size_t distance;
+};
+void q35_nearest_try(struct q35_nearest *n, const char *word, const char *known);
+/* ", did you mean 'best'?" in out, or "". Returns out. */
+const char *q35_nearest_text(const struct q35_nearest *n, char out[96]);
 
 /* Monotonic time in nanoseconds. */
 uint64_t q35_now_ns(void);

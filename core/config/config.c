@@ -57,19 +57,16 @@ static const struct q35_key backend_keys[] = {
     {"backend", "sha256", Q35_KEY_STRING, AT_BACKEND(sha256), 0, 0, NULL, NULL},
 };
 
+const struct q35_key *q35_config_backend_keys(uint32_t *count)
+{
+    *count = (uint32_t)Q35_COUNT(backend_keys);
+    return backend_keys;
+}
+
 const struct q35_key *q35_config_keys(uint32_t *count)
 {
     *count = (uint32_t)Q35_COUNT(keys);
     return keys;
-}
-
-enum q35_status q35_config_set(struct q35_config *c, const char *key, const char *value,
-                               struct q35_error *err)
-{
-    for (size_t i = 0; i < Q35_COUNT(keys); i++)
-        if (!strcmp(keys[i].section, "schedule") && !strcmp(keys[i].name, key))
-            return q35_key_store(&keys[i], value, "", c, err);
-    return q35_fail(err, Q35_E_CONFIG, "unknown key '%s' in [schedule]", key);
 }
 
 struct loader {
@@ -284,10 +281,33 @@ static enum q35_status range_pair(struct loader *l, const char *key, const char 
     return Q35_OK;
 }
 
+/* Perhaps it is misspelled, perhaps it belongs to another section. */
+static enum q35_status unknown_key(const struct loader *l, const char *key, int line,
+                                   struct q35_error *err)
+{
+    struct q35_nearest near = {0};
+    char hint[96] = "";
+    for (size_t i = 0; i < Q35_COUNT(keys); i++) {
+        if (strcmp(keys[i].section, l->section) == 0)
+            q35_nearest_try(&near, key, keys[i].name);
+        else if (strcmp(keys[i].name, key) == 0)
+            snprintf(hint, sizeof(hint), "; it belongs to [%s]", keys[i].section);
+    }
+    if (!hint[0])
+        q35_nearest_text(&near, hint);
+    return q35_fail(err, Q35_E_CONFIG, "%s:%d: unknown key '%.80s' in [%s]%s", l->name, line, key,
+                    l->section, hint);
+}
+
 static enum q35_status on_pair(void *user, const char *key, const char *value, int line,
                                struct q35_error *err)
 {
     struct loader *l = user;
+    size_t n = strlen(value);
+    if (n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n - 1] == value[0])
+        return q35_fail(err, Q35_E_CONFIG,
+                        "%s:%d: %s = %s: quotes are not needed and not taken away", l->name, line,
+                        key, value);
     if (l->backend)
         return backend_pair(l, key, value, line, err);
     if (strcmp(l->section, "schedule") == 0 && strncmp(key, "layers.", 7) == 0)
@@ -301,8 +321,7 @@ static enum q35_status on_pair(void *user, const char *key, const char *value, i
                 return fail_at(l, line, err);
             return Q35_OK;
         }
-    return q35_fail(err, Q35_E_CONFIG, "%s:%d: unknown key '%.80s' in [%s]", l->name, line, key,
-                    l->section);
+    return unknown_key(l, key, line, err);
 }
 
 static char *folder_of(const char *path)
@@ -423,70 +442,4 @@ enum q35_status q35_config_load(struct q35_config **out, const char *path, struc
     st = parse(out, text, bytes, path, err);
     free(text);
     return st;
-}
-
-enum q35_status q35_config_default(struct q35_config **out, const char *backend,
-                                   struct q35_error *err)
-{
-    const char *slash = strrchr(backend, '/'), *base = slash ? slash + 1 : backend;
-    size_t n = strlen(base);
-    char *path = slash ? realpath(backend, NULL) : NULL, *text = NULL;
-    enum q35_status st;
-    *out = NULL;
-    if (n > 3 && strcmp(base + n - 3, ".so") == 0)
-        n -= 3;
-    if (slash && !path)
-        return q35_fail(err, Q35_E_NOT_FOUND, "there is no plugin %s", backend);
-    if (strpbrk(backend, "\n\r;") ||
-        asprintf(&text, "[backend %.*s]\npath = %s%s\nrequired = true\n", (int)n, base,
-                 path ? path : base, path || base[n] ? "" : ".so") < 0)
-        st = q35_fail(err, Q35_E_INVALID, "bad name of a backend");
-    else
-        st = q35_config_parse(out, text, "<default>", err);
-    free(text);
-    free(path);
-    return st;
-}
-
-void q35_config_free(struct q35_config *c)
-{
-    if (!c)
-        return;
-    for (uint32_t i = 0; i < c->backend_count; i++) {
-        struct q35_config_backend *b = &c->backends[i];
-        for (uint32_t j = 0; j < b->option_count; j++) {
-            free((char *)(uintptr_t)b->options[j].key);
-            free((char *)(uintptr_t)b->options[j].value);
-        }
-        free(b->options);
-        free(b->option_lines);
-        free(b->name);
-        free(b->path);
-        free(b->sha256);
-    }
-    for (uint32_t i = 0; i < c->range_count; i++)
-        free(c->ranges[i].backend);
-    for (size_t i = 0; i < Q35_COUNT(keys); i++)
-        if (keys[i].type != Q35_KEY_U32 && keys[i].type != Q35_KEY_BOOL)
-            free(*(char **)((char *)c + keys[i].offset));
-    free(c->backends);
-    free(c->ranges);
-    free(c->path);
-    free(c);
-}
-
-const struct q35_config_backend *q35_config_find(const struct q35_config *c, const char *name)
-{
-    for (uint32_t i = 0; i < c->backend_count; i++)
-        if (strcmp(c->backends[i].name, name) == 0)
-            return &c->backends[i];
-    return NULL;
-}
-
-int q35_config_option_line(const struct q35_config_backend *b, const char *key)
-{
-    for (uint32_t i = 0; i < b->option_count; i++)
-        if (strcmp(b->options[i].key, key) == 0)
-            return b->option_lines[i];
-    return b->line;
 }

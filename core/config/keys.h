@@ -23,6 +23,9 @@ struct q35_key {
 /* All keys of [q35d], [model] and [schedule] but for layers.NAME. */
 const struct q35_key *q35_config_keys(uint32_t *count);
 
+/* Those of [backend NAME] that are not the plugin's own. */
+const struct q35_key *q35_config_backend_keys(uint32_t *count);
+
 /* Stores `value` at base + key->offset. folder: of the INI, "" for the working directory. The
  * message of a failure has no file and line yet. CONFIG or NOMEM. */
 enum q35_status q35_key_store(const struct q35_key *key, const char *value, const char *folder,

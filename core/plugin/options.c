@@ -64,11 +64,21 @@ static const struct q35_option_spec *spec_at(const struct q35_plugin *api, uint3
 static enum q35_status unknown_option(const struct q35_plugin *api, const char *key,
                                       struct q35_error *err)
 {
+    uint32_t fixed;
+    const struct q35_key *keys = q35_config_backend_keys(&fixed);
+    struct q35_nearest near = {0};
     struct q35_str known = {0};
+    char hint[96];
     enum q35_status st;
-    for (uint32_t i = 0; i < api->option_count; i++)
+    for (uint32_t i = 0; i < fixed; i++)
+        q35_nearest_try(&near, key, keys[i].name);
+    q35_nearest_try(&near, key, "isolate");
+    for (uint32_t i = 0; i < api->option_count; i++) {
+        q35_nearest_try(&near, key, spec_at(api, i)->key);
         q35_str_addf(&known, "%s%s", i ? ", " : "", spec_at(api, i)->key);
-    st = q35_fail(err, Q35_E_CONFIG, "unknown option '%s'; plugin %s has %s", key, api->name,
+    }
+    st = q35_fail(err, Q35_E_CONFIG, "unknown option '%s'%s plugin %s has %s", key,
+                  near.best ? q35_nearest_text(&near, hint) : ";", api->name,
                   known.data ? known.data : "none");
     q35_str_fini(&known);
     return st;

@@ -69,12 +69,41 @@ static void files_say_what_is_wrong(void **state)
     assert_null(text);
 }
 
+static void near_words(void **state)
+{
+    static const char *const known[] = {"port",    "host", "path", "max_queue", "context",
+                                        "threads", "temp", "json", NULL};
+    static const struct {
+        const char *word, *best;
+    } cases[] = {{"prot", "port"},
+                 {"Port", "port"},
+                 {"max_que", "max_queue"},
+                 {"maxqueue", "max_queue"},
+                 {"thread", "threads"},
+                 {"temperature", "temp"},
+                 {"context_length", "context"},
+                 {"xyz", NULL},
+                 {"", NULL},
+                 {"pa", NULL},
+                 {"unrelated", NULL}};
+    (void)state;
+    for (size_t i = 0; i < Q35_COUNT(cases); i++) {
+        struct q35_nearest n = {0};
+        char text[96], want[96] = "";
+        for (size_t k = 0; known[k]; k++)
+            q35_nearest_try(&n, cases[i].word, known[k]);
+        if (cases[i].best)
+            snprintf(want, sizeof(want), ", did you mean '%s'?", cases[i].best);
+        assert_string_equal(q35_nearest_text(&n, text), want);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fail_fills_the_record), cmocka_unit_test(long_messages_are_cut),
-        cmocka_unit_test(sizes_are_checked),     cmocka_unit_test(strings_grow),
-        cmocka_unit_test(files_say_what_is_wrong),
+        cmocka_unit_test(fail_fills_the_record),   cmocka_unit_test(long_messages_are_cut),
+        cmocka_unit_test(sizes_are_checked),       cmocka_unit_test(strings_grow),
+        cmocka_unit_test(files_say_what_is_wrong), cmocka_unit_test(near_words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
