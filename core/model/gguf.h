@@ -27,7 +27,14 @@ enum q35_gguf_type { /* of metadata values, numbers as in the file */
 enum q35_ggml_type { /* of tensors, those q35 reads */
                      Q35_GGML_F32 = 0,
                      Q35_GGML_F16 = 1,
+                     Q35_GGML_Q4_0 = 2,
+                     Q35_GGML_Q4_1 = 3,
+                     Q35_GGML_Q5_0 = 6,
+                     Q35_GGML_Q5_1 = 7,
                      Q35_GGML_Q8_0 = 8,
+                     Q35_GGML_Q4_K = 12,
+                     Q35_GGML_Q5_K = 13,
+                     Q35_GGML_Q6_K = 14,
                      Q35_GGML_I8 = 24,
                      Q35_GGML_BF16 = 30
 };

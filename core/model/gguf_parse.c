@@ -28,24 +28,36 @@ static const struct {
 } tensor_types[] = {
     {Q35_GGML_F32, 1, 4, "F32"},
     {Q35_GGML_F16, 1, 2, "F16"},
-    {2, 32, 18, "Q4_0"},
-    {3, 32, 20, "Q4_1"},
-    {6, 32, 22, "Q5_0"},
-    {7, 32, 24, "Q5_1"},
+    {Q35_GGML_Q4_0, 32, 18, "Q4_0"},
+    {Q35_GGML_Q4_1, 32, 20, "Q4_1"},
+    {Q35_GGML_Q5_0, 32, 22, "Q5_0"},
+    {Q35_GGML_Q5_1, 32, 24, "Q5_1"},
     {Q35_GGML_Q8_0, 32, 34, "Q8_0"},
     {9, 32, 36, "Q8_1"},
     {10, 256, 84, "Q2_K"},
     {11, 256, 110, "Q3_K"},
-    {12, 256, 144, "Q4_K"},
-    {13, 256, 176, "Q5_K"},
-    {14, 256, 210, "Q6_K"},
+    {Q35_GGML_Q4_K, 256, 144, "Q4_K"},
+    {Q35_GGML_Q5_K, 256, 176, "Q5_K"},
+    {Q35_GGML_Q6_K, 256, 210, "Q6_K"},
     {15, 256, 292, "Q8_K"},
+    {16, 256, 66, "IQ2_XXS"},
+    {17, 256, 74, "IQ2_XS"},
+    {18, 256, 98, "IQ3_XXS"},
+    {19, 256, 50, "IQ1_S"},
+    {20, 32, 18, "IQ4_NL"},
+    {21, 256, 110, "IQ3_S"},
+    {22, 256, 82, "IQ2_S"},
+    {23, 256, 136, "IQ4_XS"},
     {Q35_GGML_I8, 1, 1, "I8"},
     {25, 1, 2, "I16"},
     {26, 1, 4, "I32"},
     {27, 1, 8, "I64"},
     {28, 1, 8, "F64"},
+    {29, 256, 56, "IQ1_M"},
     {Q35_GGML_BF16, 1, 2, "BF16"},
+    {34, 256, 54, "TQ1_0"},
+    {35, 256, 66, "TQ2_0"},
+    {39, 32, 17, "MXFP4"},
 };
 
 const char *q35_gguf_tensor_type_name(uint32_t type)
@@ -285,8 +297,8 @@ static enum q35_status read_keys(struct cursor *c, struct q35_gguf *g)
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
-/* *n = the product of the dimensions. False, with *d naming the one at fault, if a dimension is 0 or
- * the product so large that the size in bytes might not fit 64 bits. */
+/* *n = the product of the dimensions. False, with *d naming the one at fault, if a dimension is 0
+ * or the product so large that the size in bytes might not fit 64 bits. */
 /*@ requires \valid_read(t) && t->n_dims <= 4 && \valid(n) && \valid(d) && \separated(n, d, t);
     assigns *n, *d;
     ensures \result ==> *n <= INT64_MAX / 16 &&

@@ -161,11 +161,12 @@ static enum q35_status take(const struct q35_source *s, struct raw_tensor *t, ui
     bool part_of_vector = t->n_dims == 1 && t->dims[0] != cols;
     if (t->dtype == SOURCE_UNREADABLE)
         return q35_fail(err, Q35_E_UNSUPPORTED,
-                        "%s: tensor %s has type %s; q35 reads F32, F16, BF16 and Q8_0", s->path,
-                        t->name, t->type_name);
-    if (part_of_vector && t->dtype == Q35_GGML_Q8_0)
-        return q35_fail(err, Q35_E_UNSUPPORTED, "%s: tensor %s is fused and Q8_0", s->path,
-                        t->name);
+                        "%s: tensor %s has type %s; q35 reads F32, F16, BF16%s", s->path, t->name,
+                        t->type_name,
+                        s->hf ? "" : ", Q8_0, Q6_K, Q5_K, Q5_1, Q5_0, Q4_K, Q4_1, Q4_0");
+    if (part_of_vector && q35_block_reader(t->dtype))
+        return q35_fail(err, Q35_E_UNSUPPORTED, "%s: tensor %s is fused and %s", s->path, t->name,
+                        t->type_name);
     memset(out, 0, sizeof(*out));
     snprintf(out->name, sizeof(out->name), "%s", t->name);
     out->rows = rows;
@@ -358,6 +359,9 @@ void q35_source_close(struct q35_source *s)
     for (i = 0; i < s->file_count; i++)
         q35_file_unmap(&s->files[i]);
     free(s->files);
+    for (i = 0; i < s->part_count; i++)
+        q35_gguf_close(s->parts[i]);
+    free(s->parts);
     q35_gguf_close(s->gguf);
     free(s->layers);
     free(s->params.rope_freqs);

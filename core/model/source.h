@@ -3,8 +3,8 @@
 #ifndef Q35_CORE_SOURCE_H
 #define Q35_CORE_SOURCE_H
 
-/* A float model to convert or to measure: a GGUF file (F32, F16, BF16, Q8_0) or a Hugging Face
- * directory (config.json, model.safetensors or its sharded index, tokenizer.json). */
+/* A float model to convert or to measure: a GGUF file (float, or quantized to 4 bits or more) or a
+ * Hugging Face directory (config.json, model.safetensors or its sharded index, tokenizer.json). */
 
 #include "core/base/base.h"
 #include "core/model/params.h"

@@ -7,6 +7,8 @@
 
 #include "core/model/source_internal.h"
 
+#define MAX_PARTS 1024u
+
 /* Architectures as GGUF names them. "llama" includes Mistral. */
 static const struct {
     const char *name;
@@ -80,7 +82,7 @@ static enum q35_status find_arch(struct q35_source *s, struct q35_error *err)
 /* Things a file can say that q35 would compute wrongly. */
 static enum q35_status check_features(const struct q35_source *s, struct q35_error *err)
 {
-    uint32_t experts = 0, splits = 1;
+    uint32_t experts = 0;
     float attn_factor = 1.0f;
     enum q35_status st = maybe_u32(s, "expert_count", &experts, err);
     if (st == Q35_OK && experts)
@@ -91,9 +93,6 @@ static enum q35_status check_features(const struct q35_source *s, struct q35_err
     if (st == Q35_OK && attn_factor != 1.0f)
         return q35_fail(err, Q35_E_UNSUPPORTED, "%s: rope.scaling.attn_factor is not supported",
                         s->path);
-    if (q35_gguf_u32(s->gguf, "split.count", &splits, NULL) == Q35_OK && splits > 1)
-        return q35_fail(err, Q35_E_UNSUPPORTED, "%s is one of %u parts; merge them first", s->path,
-                        splits);
     return st;
 }
 
@@ -141,14 +140,14 @@ static enum q35_status load_sizes(struct q35_source *s, struct q35_error *err)
 /* The vocabulary is what the embedding has rows for; the tokenizer may not have more tokens. */
 static enum q35_status load_vocab(struct q35_source *s, struct q35_error *err)
 {
-    const struct q35_gguf_tensor *e = q35_gguf_tensor_find(s->gguf, "token_embd.weight");
+    const struct raw_tensor *e = q35_source_find(s, "token_embd.weight");
     const struct q35_view *tokens;
     uint64_t n;
     if (!e)
         return q35_fail(err, Q35_E_FORMAT, "%s: tensor token_embd.weight is missing%s", s->path,
-                        q35_gguf_tensor_count(s->gguf) ? "" : " (the file has no tensors at all)");
-    s->params.vocab = e->dims[1] <= UINT32_MAX ? (uint32_t)e->dims[1] : 0;
-    s->params.tied = q35_gguf_tensor_find(s->gguf, "output.weight") == NULL;
+                        s->raw_count ? "" : " (the file has no tensors at all)");
+    s->params.vocab = e->n_dims == 2 && e->dims[0] <= UINT32_MAX ? (uint32_t)e->dims[0] : 0;
+    s->params.tied = q35_source_find(s, "output.weight") == NULL;
     if (q35_gguf_strings(s->gguf, "tokenizer.ggml.tokens", &tokens, &n, NULL) == Q35_OK &&
         n > s->params.vocab)
         return q35_fail(err, Q35_E_FORMAT, "%s: %llu tokens but an embedding of %u rows", s->path,
@@ -209,19 +208,20 @@ static enum q35_status load_rope(struct q35_source *s, struct q35_error *err)
     return apply_divisors(s, err);
 }
 
-static enum q35_status load_tensors(struct q35_source *s, struct q35_error *err)
+static enum q35_status add_tensors(struct q35_source *s, const struct q35_gguf *g,
+                                   struct q35_error *err)
 {
-    uint64_t n = q35_gguf_tensor_count(s->gguf), i;
+    uint64_t n = q35_gguf_tensor_count(g), i;
     uint32_t d;
     for (i = 0; i < n; i++) {
-        const struct q35_gguf_tensor *t = q35_gguf_tensor_at(s->gguf, i);
+        const struct q35_gguf_tensor *t = q35_gguf_tensor_at(g, i);
         struct raw_tensor *r = q35_source_add(s, t->name.data, t->name.len);
         if (!r)
             return q35_fail(err, Q35_E_NOMEM, "no memory to open %s", s->path);
         r->type_name = q35_gguf_tensor_type_name(t->type);
         r->dtype = t->type;
         if (t->type != Q35_GGML_F32 && t->type != Q35_GGML_F16 && t->type != Q35_GGML_BF16 &&
-            t->type != Q35_GGML_Q8_0)
+            !q35_block_reader(t->type))
             r->dtype = SOURCE_UNREADABLE;
         r->n_dims = t->n_dims;
         for (d = 0; d < t->n_dims; d++)
@@ -229,7 +229,59 @@ static enum q35_status load_tensors(struct q35_source *s, struct q35_error *err)
         r->data = t->data;
         r->bytes = t->bytes;
     }
-    return q35_source_sort(s, err);
+    return Q35_OK;
+}
+
+/* Part k (from 0) of a split model: NAME-00002-of-00003.gguf lies beside NAME-00001-of-00003.gguf.
+ */
+static enum q35_status open_part(struct q35_source *s, size_t stem, uint32_t k, uint32_t count,
+                                 struct q35_error *err)
+{
+    struct q35_str path = {0};
+    uint32_t number = UINT32_MAX;
+    enum q35_status st;
+    q35_str_addf(&path, "%.*s-%05u-of-%05u.gguf", (int)stem, s->path, k + 1, count);
+    if (path.failed)
+        return q35_fail(err, Q35_E_NOMEM, "no memory to open %s", s->path);
+    st = q35_gguf_open(&s->parts[k - 1], path.data, err);
+    if (st == Q35_OK) {
+        s->part_count = k;
+        st = q35_gguf_u32(s->parts[k - 1], "split.no", &number, err);
+    }
+    if (st == Q35_OK && number != k)
+        st = q35_fail(err, Q35_E_FORMAT, "%s: split.no is %u, not %u", path.data, number, k);
+    q35_str_fini(&path);
+    return st == Q35_OK ? add_tensors(s, s->parts[k - 1], err) : st;
+}
+
+/* Models above some size come in parts, made by gguf-split. */
+static enum q35_status load_parts(struct q35_source *s, struct q35_error *err)
+{
+    uint32_t count = 1, number = 0, claimed, k;
+    size_t len = strlen(s->path);
+    char end[32];
+    enum q35_status st = Q35_OK;
+    (void)q35_gguf_u32(s->gguf, "split.count", &count, NULL);
+    (void)q35_gguf_u32(s->gguf, "split.no", &number, NULL);
+    if (count <= 1)
+        return Q35_OK;
+    snprintf(end, sizeof(end), "-00001-of-%05u.gguf", count);
+    if (number != 0 || count > MAX_PARTS || len <= strlen(end) ||
+        strcmp(s->path + len - strlen(end), end) != 0)
+        return q35_fail(err, Q35_E_INVALID,
+                        "%s is part %u of %u: give the first one, named NAME%s, with the others "
+                        "beside it",
+                        s->path, number + 1, count, end);
+    s->parts = calloc(count - 1, sizeof(*s->parts));
+    if (!s->parts)
+        return q35_fail(err, Q35_E_NOMEM, "no memory to open %s", s->path);
+    for (k = 1; k < count && st == Q35_OK; k++)
+        st = open_part(s, len - strlen(end), k, count, err);
+    if (st == Q35_OK && q35_gguf_u32(s->gguf, "split.tensors.count", &claimed, NULL) == Q35_OK &&
+        claimed != s->raw_count)
+        return q35_fail(err, Q35_E_FORMAT, "%s: %llu tensors in %u parts, not %u", s->path,
+                        (unsigned long long)s->raw_count, count, claimed);
+    return st;
 }
 
 enum q35_status q35_source_load_gguf(struct q35_source *s, struct q35_error *err)
@@ -242,11 +294,15 @@ enum q35_status q35_source_load_gguf(struct q35_source *s, struct q35_error *err
     if (st == Q35_OK)
         st = load_sizes(s, err);
     if (st == Q35_OK)
+        st = add_tensors(s, s->gguf, err);
+    if (st == Q35_OK)
+        st = load_parts(s, err);
+    if (st == Q35_OK)
+        st = q35_source_sort(s, err);
+    if (st == Q35_OK)
         st = load_vocab(s, err);
     if (st == Q35_OK)
         st = q35_params_check(&s->params, s->path, err);
-    if (st == Q35_OK)
-        st = load_tensors(s, err);
     if (st == Q35_OK)
         st = load_rope(s, err);
     return st;

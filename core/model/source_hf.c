@@ -10,19 +10,30 @@
 
 #define CONFIG_LIMIT (1u << 20)
 
-static const struct {
+struct type {
     const char *name;
-    float norm_eps; /* when config.json does not say */
     bool qkv_bias, qk_norm;
-} types[] = {
-    {"llama", 1e-6f, false, false}, {"mistral", 1e-6f, false, false}, {"qwen2", 1e-6f, true, false},
-    {"qwen3", 1e-6f, false, true},  {"phi3", 1e-5f, false, false},
+    bool slides; /* knows sliding_window; the others ignore the field */
+    /* What transformers' classes take when config.json does not say; 0: none, or by the heads. */
+    float norm_eps;
+    uint32_t kv_heads, head_dim, window;
+};
+
+static const struct type types[] = {
+    {"llama", false, false, false, 1e-6f, 0, 0, 0},
+    {"mistral", false, false, true, 1e-6f, 8, 0, 4096},
+    {"qwen2", true, false, true, 1e-6f, 32, 0, 0},
+    {"qwen3", false, true, true, 1e-6f, 32, 128, 0},
+    {"phi3", false, false, true, 1e-5f, 0, 0, 0},
 };
 
 /* config.json while it is read. */
 struct config {
     struct q35_source *s;
     json_t *root;
+    const struct type *type;
+    json_t *rope; /* rope_parameters, as newer files call it, or rope_scaling, or NULL */
+    const char *rope_name;
     struct q35_error *err;
 };
 
@@ -87,7 +98,7 @@ static const char *get_text(json_t *object, const char *key)
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
-static enum q35_status find_type(const struct config *c)
+static enum q35_status find_type(struct config *c)
 {
     struct q35_params *p = &c->s->params;
     const char *type = get_text(c->root, "model_type"), *act = get_text(c->root, "hidden_act");
@@ -113,6 +124,7 @@ static enum q35_status find_type(const struct config *c)
     snprintf(p->arch, sizeof(p->arch), "%s", type);
     snprintf(p->name, sizeof(p->name), "%.120s", slash && slash[1] ? slash + 1 : c->s->path);
     p->rope_style = Q35_ROPE_HALVES;
+    c->type = &types[i];
     p->norm_eps = types[i].norm_eps;
     c->s->need_qkv_bias = types[i].qkv_bias;
     c->s->need_qk_norm = types[i].qk_norm;
@@ -130,20 +142,22 @@ static enum q35_status load_sizes(const struct config *c)
         st = get_u32(c, "intermediate_size", true, &p->d_ffn);
     if (st == Q35_OK)
         st = get_u32(c, "num_attention_heads", true, &p->n_heads);
-    p->n_kv_heads = p->n_heads;
+    p->n_kv_heads = c->type->kv_heads ? c->type->kv_heads : p->n_heads;
     if (st == Q35_OK)
         st = get_u32(c, "num_key_value_heads", false, &p->n_kv_heads);
     if (st == Q35_OK)
         st = get_u32(c, "vocab_size", true, &p->vocab);
     if (st == Q35_OK)
         st = get_u32(c, "max_position_embeddings", true, &p->context);
-    p->head_dim = p->n_heads ? p->d_model / p->n_heads : 0;
+    p->head_dim = c->type->head_dim ? c->type->head_dim : p->n_heads ? p->d_model / p->n_heads : 0;
     if (st == Q35_OK)
         st = get_u32(c, "head_dim", false, &p->head_dim);
     if (st == Q35_OK)
         st = get_f32(c, c->root, "rms_norm_eps", false, &p->norm_eps);
     if (st == Q35_OK)
         st = get_f32(c, c->root, "partial_rotary_factor", false, &part);
+    if (st == Q35_OK && c->rope)
+        st = get_f32(c, c->rope, "partial_rotary_factor", false, &part);
     if (st == Q35_OK)
         st = get_bool(c, "tie_word_embeddings", &p->tied);
     if (st == Q35_OK && !(part > 0 && part <= 1))
@@ -159,16 +173,19 @@ static enum q35_status load_window(const struct config *c)
 {
     struct q35_params *p = &c->s->params;
     json_t *layer_types = field(c->root, "layer_types"), *v;
-    bool qwen = strncmp(p->arch, "qwen", 4) == 0, use = !qwen;
-    uint32_t window = 0, full = 0, sliding_from = 0;
+    bool qwen = strncmp(p->arch, "qwen", 4) == 0, use = c->type->slides && !qwen;
+    uint32_t window = c->type->window, full = 0, sliding_from = 28; /* Qwen's default */
     size_t i, sliding = 0;
     enum q35_status st = get_u32(c, "sliding_window", false, &window);
-    if (st == Q35_OK)
+    if (json_is_null(json_object_get(c->root, "sliding_window")))
+        window = 0;
+    if (st == Q35_OK && qwen)
         st = get_bool(c, "use_sliding_window", &use);
     if (st == Q35_OK && qwen)
         st = get_u32(c, "max_window_layers", false, &sliding_from);
     if (st != Q35_OK || !use || window == 0)
         return st;
+    sliding_from = qwen ? sliding_from : 0;
     if (layer_types && !json_is_array(layer_types))
         return bad_field(c, "layer_types", "an array");
     if (layer_types) {
@@ -201,21 +218,23 @@ static enum q35_status load_llama3(const struct config *c, json_t *o, struct q35
     if (st == Q35_OK)
         st = get_f32(c, o, "original_max_position_embeddings", true, &r->original);
     if (st == Q35_OK && !(r->low > 0 && r->high > r->low && r->original > 0))
-        return bad_field(c, "rope_scaling", "usable llama3 scaling");
+        return bad_field(c, c->rope_name, "usable llama3 scaling");
     return st;
 }
 
-/* rope_scaling, or rope_parameters as newer files call it (theta included). */
+static enum q35_status find_rope(struct config *c)
+{
+    c->rope_name = field(c->root, "rope_parameters") ? "rope_parameters" : "rope_scaling";
+    c->rope = field(c->root, c->rope_name);
+    return c->rope && !json_is_object(c->rope) ? bad_field(c, c->rope_name, "an object") : Q35_OK;
+}
+
 static enum q35_status load_rope(const struct config *c)
 {
     struct q35_rope_scaling r = {.theta = 10000.0f, .factor = 1.0f};
-    json_t *o = field(c->root, "rope_parameters");
+    json_t *o = c->rope;
     const char *type;
     enum q35_status st = get_f32(c, c->root, "rope_theta", false, &r.theta);
-    if (!o)
-        o = field(c->root, "rope_scaling");
-    if (o && !json_is_object(o))
-        return bad_field(c, "rope_scaling", "an object");
     if (st == Q35_OK && o)
         st = get_f32(c, o, "rope_theta", false, &r.theta);
     if (st != Q35_OK)
@@ -224,15 +243,16 @@ static enum q35_status load_rope(const struct config *c)
     if (!type)
         type = get_text(o, "type");
     if (!type)
-        return bad_field(c, "rope_scaling", "of a type that is named");
+        return bad_field(c, c->rope_name, "of a type that is named");
     if (strcmp(type, "linear") == 0)
         st = get_f32(c, o, "factor", true, &r.factor);
     else if (strcmp(type, "llama3") == 0)
         st = load_llama3(c, o, &r);
     else if (strcmp(type, "default") != 0)
         return q35_fail(c->err, Q35_E_UNSUPPORTED,
-                        "%s/config.json: the rope scaling %.64s is not supported", c->s->path,
-                        type);
+                        "%s/config.json: the %s type %.64s is not supported (default, linear and "
+                        "llama3 are)",
+                        c->s->path, c->rope_name, type);
     if (st == Q35_OK && (!(r.theta > 0) || !(r.factor > 0)))
         return bad_field(c, "rope_theta or factor", "above zero");
     if (st != Q35_OK)
@@ -245,7 +265,7 @@ static enum q35_status load_rope(const struct config *c)
 
 enum q35_status q35_source_load_hf(struct q35_source *s, struct q35_error *err)
 {
-    struct config c = {s, NULL, err};
+    struct config c = {.s = s, .err = err};
     struct q35_str path = {0};
     json_error_t why;
     char *text = NULL;
@@ -263,6 +283,8 @@ enum q35_status q35_source_load_hf(struct q35_source *s, struct q35_error *err)
     }
     if (st == Q35_OK)
         st = find_type(&c);
+    if (st == Q35_OK)
+        st = find_rope(&c);
     if (st == Q35_OK)
         st = load_sizes(&c);
     if (st == Q35_OK)

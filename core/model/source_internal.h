@@ -27,7 +27,9 @@ struct q35_source {
     struct q35_params params;
     bool hf; /* a Hugging Face directory: its tensor names */
     bool need_qkv_bias, need_qk_norm;
-    struct q35_gguf *gguf;  /* or NULL */
+    struct q35_gguf *gguf;   /* or NULL; of a split model the first part, which has the metadata */
+    struct q35_gguf **parts; /* the further ones */
+    uint32_t part_count;
     struct q35_file *files; /* mapped shards */
     uint32_t file_count;
     struct raw_tensor *raw; /* ascending by name once loaded */
@@ -51,6 +53,14 @@ enum q35_status q35_safetensors_parse(struct q35_source *s, const uint8_t *data,
                                       const char *name, struct q35_error *err);
 /* Maps model.safetensors or all shards of model.safetensors.index.json in s->path. */
 enum q35_status q35_safetensors_load(struct q35_source *s, struct q35_error *err);
+
+/* One block of a quantized type: `values` values in `bytes` bytes. */
+struct q35_block_reader {
+    uint32_t type, values, bytes;
+    void (*read)(const uint8_t *block, float *out);
+};
+/* NULL if it is none that q35 reads. */
+const struct q35_block_reader *q35_block_reader(uint32_t type);
 
 /* Parameters common to both: ranges and divisibility. */
 enum q35_status q35_params_check(const struct q35_params *p, const char *path,

@@ -5,9 +5,6 @@
 #include "core/model/source_internal.h"
 #include "q35/arith.h"
 
-#define Q8_BLOCK 32u
-#define Q8_BYTES 34u /* binary16 scale, then 32 int8 */
-
 static uint16_t load_u16(const uint8_t *p)
 {
     return (uint16_t)(p[0] | p[1] << 8);
@@ -16,7 +13,8 @@ static uint16_t load_u16(const uint8_t *p)
 /* One row of any readable type to binary32. */
 static void convert_row(uint32_t dtype, const uint8_t *p, uint32_t cols, float *out)
 {
-    uint32_t i, j, u;
+    const struct q35_block_reader *r;
+    uint32_t i, u;
     switch (dtype) {
     case Q35_GGML_F32:
         memcpy(out, p, (size_t)cols * 4);
@@ -31,12 +29,10 @@ static void convert_row(uint32_t dtype, const uint8_t *p, uint32_t cols, float *
             memcpy(&out[i], &u, 4);
         }
         break;
-    default: /* Q8_0; nothing else gets past opening */
-        for (i = 0; i < cols; i += Q8_BLOCK, p += Q8_BYTES) {
-            float d = q35_f16_to_f32(load_u16(p));
-            for (j = 0; j < Q8_BLOCK; j++)
-                out[i + j] = d * (float)(int8_t)p[2 + j];
-        }
+    default: /* nothing else gets past opening */
+        r = q35_block_reader(dtype);
+        for (i = 0; i < cols; i += r->values, p += r->bytes)
+            r->read(p, out + i);
     }
 }
 

@@ -247,14 +247,9 @@ static void put_tokenizer(struct q35_gguf_writer *w, const struct fixture *f)
     free(kinds);
 }
 
-void fixture_write_gguf(const struct fixture *f, const char *path)
+static void put_metadata(struct q35_gguf_writer *w, const struct fixture *f)
 {
-    struct q35_error err = Q35_ERROR_INIT;
-    struct q35_gguf_writer *w;
-    struct list *l = list_all(f, false);
     char key[96];
-    uint32_t i;
-    assert_int_equal(q35_gguf_writer_create(&w, path, &err), Q35_OK);
     q35_gguf_put_string(w, "general.architecture", f->arch, strlen(f->arch));
     q35_gguf_put_string(w, "general.name", "fixture", 7);
     put_arch_u32(w, f, "block_count", f->layers);
@@ -269,19 +264,50 @@ void fixture_write_gguf(const struct fixture *f, const char *path)
     q35_gguf_put_f32(w, key, 1e-5f);
     if (f->tokenizer)
         put_tokenizer(w, f);
-    for (i = 0; i < l->count; i++) {
+}
+
+/* Items with index i % parts == part, and the metadata in part 0. */
+static void write_gguf_part(const struct fixture *f, const struct list *l, const char *path,
+                            uint32_t part, uint32_t parts)
+{
+    struct q35_error err = Q35_ERROR_INIT;
+    struct q35_gguf_writer *w;
+    uint32_t i;
+    assert_int_equal(q35_gguf_writer_create(&w, path, &err), Q35_OK);
+    if (part == 0)
+        put_metadata(w, f);
+    if (parts > 1) {
+        q35_gguf_put_u32(w, "split.no", part + (f->wrong_part == part + 1));
+        q35_gguf_put_u32(w, "split.count", parts);
+        q35_gguf_put_u32(w, "split.tensors.count", l->count);
+    }
+    for (i = part; i < l->count; i += parts) {
         const struct item *t = &l->items[i];
         uint64_t dims[2] = {t->cols, t->rows};
         q35_gguf_put_tensor(w, t->name, t->type, t->rows ? 2 : 1, dims, t->bytes);
     }
     assert_int_equal(q35_gguf_writer_begin_data(w, &err), Q35_OK);
-    for (i = 0; i < l->count; i++) {
+    for (i = part; i < l->count; i += parts) {
         uint8_t *data = item_data(f, &l->items[i]);
-        assert_int_equal(q35_gguf_write_data(w, i, 0, data, l->items[i].bytes, &err), Q35_OK);
+        assert_int_equal(q35_gguf_write_data(w, i / parts, 0, data, l->items[i].bytes, &err),
+                         Q35_OK);
         free(data);
     }
     assert_int_equal(q35_gguf_writer_finish(w, &err), Q35_OK);
     q35_gguf_writer_destroy(w);
+}
+
+void fixture_write_gguf(const struct fixture *f, const char *path)
+{
+    struct list *l = list_all(f, false);
+    char name[512];
+    uint32_t i;
+    if (!f->parts)
+        write_gguf_part(f, l, path, 0, 1);
+    for (i = 0; i < f->parts; i++) {
+        snprintf(name, sizeof(name), "%s-%05u-of-%05u.gguf", path, i + 1, f->parts);
+        write_gguf_part(f, l, name, i, f->parts);
+    }
     free(l);
 }
 

@@ -19,6 +19,8 @@ struct fixture {
     bool rope_divisors; /* GGUF: rope_freqs.weight */
     bool tokenizer;     /* GGUF: a SentencePiece vocabulary of bytes */
     bool claim_tied;    /* Hugging Face: tied, but lm_head.weight is there too */
+    uint32_t
+        parts; /* GGUF: 0 is one file, else PATH is a stem and its parts end in -0000N-of-... */
     uint32_t shards;    /* Hugging Face: 0 is one file without an index */
     const char *config; /* Hugging Face: more fields of config.json, with commas before each */
     /* Faults. */
@@ -27,6 +29,7 @@ struct fixture {
     const char *extra;       /* a tensor of this name is there too, one value */
     const char *bad_value;   /* this tensor has a NaN */
     uint64_t bad_at;         /* at this index [5] */
+    uint32_t wrong_part;     /* GGUF: this part, from 1, claims another number */
     const char *index_shard; /* the index names this file for the first tensor */
 };
 

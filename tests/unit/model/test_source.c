@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "core/model/gguf.h"
-#include "core/model/source.h"
+#include "core/model/source_internal.h"
 #include "fixture.h"
 #include "q35/arith.h"
 
@@ -86,6 +86,119 @@ static void gguf_of_every_type(void **state)
         assert_non_null(q35_source_gguf(s));
         q35_source_close(s);
     }
+}
+
+/* Every part of a split file, found from the first. */
+static void gguf_in_parts(void **state)
+{
+    struct fixture f = fixture_llama();
+    struct q35_source *s;
+    char second[512];
+    (void)state;
+    f.parts = 3;
+    fixture_write_gguf(&f, fixture_path("split"));
+    s = open_ok(fixture_path("split-00001-of-00003.gguf"));
+    check_role(s, 0, Q35_ROLE_TOKEN_EMBED, "token_embd.weight", 0, 0);
+    check_role(s, 1, Q35_ROLE_Q, "blk.1.attn_q.weight", 0, 0);
+    check_role(s, 1, Q35_ROLE_K, "blk.1.attn_k.weight", 0, 0);
+    check_role(s, 1, Q35_ROLE_V, "blk.1.attn_v.weight", 0, 0);
+    q35_source_close(s);
+    snprintf(second, sizeof(second), "%s", fixture_path("split-00002-of-00003.gguf"));
+    open_fails(second, Q35_E_NOT_FOUND, "general.architecture");
+    assert_int_equal(rename(fixture_path("split-00001-of-00003.gguf"), fixture_path("one.gguf")),
+                     0);
+    open_fails(fixture_path("one.gguf"), Q35_E_INVALID, "named NAME-00001-of-00003.gguf");
+    assert_int_equal(rename(fixture_path("one.gguf"), fixture_path("split-00001-of-00003.gguf")),
+                     0);
+    unlink(second);
+    open_fails(fixture_path("split-00001-of-00003.gguf"), Q35_E_NOT_FOUND,
+               "split-00002-of-00003.gguf");
+    f.wrong_part = 2;
+    fixture_write_gguf(&f, fixture_path("wrong"));
+    open_fails(fixture_path("wrong-00001-of-00003.gguf"), Q35_E_FORMAT, "split.no is 2, not 1");
+}
+
+/* What ggml's own loops (ggml-quants.c, dequantize_row_*) make of a block, in their words. */
+static void ggml_block(uint32_t type, const uint8_t *p, float *y)
+{
+    const uint8_t *q = p, *ql, *qh, *s;
+    uint16_t h[2];
+    float d, m;
+    int i, j, k, l, is = 0;
+    memcpy(h, type == Q35_GGML_Q6_K ? p + 208 : p, 2);
+    memcpy(h + 1, p + 2, 2);
+    d = q35_f16_to_f32(h[0]);
+    m = q35_f16_to_f32(h[1]);
+    if (type == Q35_GGML_Q6_K) {
+        ql = p, qh = p + 128, s = p + 192;
+        for (k = 0; k < 2; k++, y += 128, ql += 64, qh += 32, s += 8)
+            for (l = 0; l < 32; l++) {
+                is = l / 16;
+                int q1 = ((ql[l] & 0xF) | (((qh[l] >> 0) & 3) << 4)) - 32;
+                int q2 = ((ql[l + 32] & 0xF) | (((qh[l] >> 2) & 3) << 4)) - 32;
+                int q3 = ((ql[l] >> 4) | (((qh[l] >> 4) & 3) << 4)) - 32;
+                int q4 = ((ql[l + 32] >> 4) | (((qh[l] >> 6) & 3) << 4)) - 32;
+                y[l] = d * (float)(int8_t)s[is] * (float)q1;
+                y[l + 32] = d * (float)(int8_t)s[is + 2] * (float)q2;
+                y[l + 64] = d * (float)(int8_t)s[is + 4] * (float)q3;
+                y[l + 96] = d * (float)(int8_t)s[is + 6] * (float)q4;
+            }
+    } else if (type == Q35_GGML_Q4_K || type == Q35_GGML_Q5_K) {
+        bool five = type == Q35_GGML_Q5_K;
+        s = p + 4, qh = p + 16, q = p + (five ? 48 : 16);
+        for (j = 0, i = 1; j < 256; j += 64, q += 32, is += 2, i <<= 2)
+            for (k = 0; k < 2; k++) {
+                int n = is + k, sc = n < 4 ? s[n] & 63 : (s[n + 4] & 0xF) | ((s[n - 4] >> 6) << 4);
+                int mn = n < 4 ? s[n + 4] & 63 : (s[n + 4] >> 4) | ((s[n] >> 6) << 4);
+                for (l = 0; l < 32; l++) {
+                    int v = (k ? q[l] >> 4 : q[l] & 0xF) + (five && qh[l] & (i << k) ? 16 : 0);
+                    *y++ = d * (float)sc * (float)v - m * (float)mn;
+                }
+            }
+    } else {
+        bool five = type == Q35_GGML_Q5_0 || type == Q35_GGML_Q5_1;
+        bool min = type == Q35_GGML_Q4_1 || type == Q35_GGML_Q5_1;
+        uint32_t high = 0;
+        q += min ? 4 : 2;
+        if (five)
+            memcpy(&high, q, 4), q += 4;
+        for (j = 0; j < 16; j++) {
+            int a = (q[j] & 0xF) | (int)(((high >> j) << 4) & 0x10);
+            int b = (q[j] >> 4) | (int)((high >> (j + 12)) & 0x10);
+            y[j] = d * (float)(min ? a : a - (five ? 16 : 8)) + (min ? m : 0);
+            y[j + 16] = d * (float)(min ? b : b - (five ? 16 : 8)) + (min ? m : 0);
+        }
+    }
+}
+
+static void quantized_blocks(void **state)
+{
+    static const uint32_t types[] = {Q35_GGML_Q4_0, Q35_GGML_Q4_1, Q35_GGML_Q5_0, Q35_GGML_Q5_1,
+                                     Q35_GGML_Q4_K, Q35_GGML_Q5_K, Q35_GGML_Q6_K};
+    size_t i, k, n;
+    (void)state;
+    for (i = 0; i < Q35_COUNT(types); i++) {
+        const struct q35_block_reader *r = q35_block_reader(types[i]);
+        assert_non_null(r);
+        for (n = 0; n < 50; n++) {
+            uint8_t block[256];
+            float got[256], want[256];
+            uint16_t scale = q35_f32_to_f16(0.01f * (float)(n + 1));
+            for (k = 0; k < r->bytes; k++)
+                block[k] = (uint8_t)(int)(fixture_value("block", (n * 8 + i) * 256 + k) * 1e6f);
+            memcpy(block + (types[i] == Q35_GGML_Q6_K ? 208 : 0), &scale, 2);
+            if (types[i] != Q35_GGML_Q6_K && types[i] != Q35_GGML_Q4_0 && types[i] != Q35_GGML_Q5_0)
+                memcpy(block + 2, &scale, 2);
+            r->read(block, got);
+            ggml_block(types[i], block, want);
+            for (k = 0; k < r->values; k++)
+                if (got[k] != want[k])
+                    fail_msg("%s: value %zu is %g, not %g", q35_gguf_tensor_type_name(types[i]), k,
+                             (double)got[k], (double)want[k]);
+        }
+    }
+    assert_null(q35_block_reader(10)); /* Q2_K */
+    assert_null(q35_block_reader(Q35_GGML_F32));
 }
 
 static void directories_single_and_sharded(void **state)
@@ -176,6 +289,18 @@ static void every_architecture(void **state)
     s = open_ok(fixture_path("mistral"));
     assert_int_equal(q35_source_params(s)->window, 32);
     q35_source_close(s);
+    f.config = NULL; /* what the class has when the file is silent */
+    fixture_write_hf(&f, fixture_path("mistral-silent"));
+    s = open_ok(fixture_path("mistral-silent"));
+    assert_int_equal(q35_source_params(s)->window, 4096);
+    q35_source_close(s);
+    f.arch = "llama"; /* knows no windows */
+    f.config = ", \"sliding_window\": 32";
+    fixture_write_hf(&f, fixture_path("llama-window"));
+    s = open_ok(fixture_path("llama-window"));
+    assert_int_equal(q35_source_params(s)->window, 0);
+    q35_source_close(s);
+    f.arch = "mistral";
     f.config = ", \"sliding_window\": null";
     fixture_write_hf(&f, fixture_path("mistral2"));
     s = open_ok(fixture_path("mistral2"));
@@ -250,6 +375,15 @@ static void rope_scalings(void **state)
     assert_true(fabs((double)w[1] - 0.2443) < 5e-4); /* smooth 0.7402: 0.316228 (0.2598/8+0.7402) */
     assert_true(fabs((double)w[2] - 0.0130) < 5e-4); /* smooth 0.00620 */
     assert_true(fabs((double)w[3] * 8 / 0.0316228 - 1) < 1e-5);
+    q35_source_close(s);
+
+    f.config = ", \"rope_theta\": 7, \"rope_parameters\": {\"rope_type\": \"default\", "
+               "\"rope_theta\": 500000.0, \"partial_rotary_factor\": 0.5}";
+    fixture_write_hf(&f, fixture_path("rope-parameters"));
+    s = open_ok(fixture_path("rope-parameters"));
+    assert_int_equal(q35_source_params(s)->rope_dim, 8);
+    assert_true(fabs((double)q35_source_params(s)->rope_freqs[3] / pow(500000.0, -0.75) - 1) <
+                1e-6);
     q35_source_close(s);
 
     f.config = ", \"rope_scaling\": {\"rope_type\": \"yarn\", \"factor\": 4.0}";
@@ -433,7 +567,8 @@ static void safetensors_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gguf_of_every_type), cmocka_unit_test(directories_single_and_sharded),
+        cmocka_unit_test(gguf_of_every_type), cmocka_unit_test(gguf_in_parts),
+        cmocka_unit_test(quantized_blocks),   cmocka_unit_test(directories_single_and_sharded),
         cmocka_unit_test(tied_models),        cmocka_unit_test(every_architecture),
         cmocka_unit_test(phi3_is_split),      cmocka_unit_test(rope_scalings),
         cmocka_unit_test(gguf_faults),        cmocka_unit_test(bad_values_are_named),
