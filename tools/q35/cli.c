@@ -11,6 +11,7 @@
 
 #include <jansson.h>
 
+#include "core/config/keys.h"
 #include "tools/q35/cli_internal.h"
 
 static int option_index(const struct cli_command *c, const char *name, size_t len)
@@ -33,10 +34,26 @@ static int letter_index(const struct cli_command *c, char letter)
 
 static int set_option(struct cli *cli, int i, const char *value)
 {
+    const struct cli_option *o = &cli->command->options[i];
     if (cli->values[i])
-        return cli_usage(cli, "option --%s is given twice", cli->command->options[i].name);
+        return cli_usage(cli, "option --%s is given twice", o->name);
+    if (o->values && !q35_parse_choice(o->values, value))
+        return cli_usage(cli, "--%s %s: expected one of %s", o->name, value, o->values);
     cli->values[i] = value;
     return CLI_OK;
+}
+
+static int unknown_option(const struct cli *cli, const char *text, int len)
+{
+    struct q35_nearest near = {0};
+    char name[64];
+    uint32_t i;
+    snprintf(name, sizeof(name), "%.*s", len, text);
+    for (i = 0; i < cli->command->option_count; i++)
+        q35_nearest_try(&near, name, cli->command->options[i].name);
+    if (!near.best)
+        return cli_usage(cli, "unknown option --%.*s", len, text);
+    return cli_usage(cli, "unknown option --%.*s, did you mean --%s?", len, text, near.best);
 }
 
 static int parse_long(struct cli *cli, const char *text, int *at)
@@ -45,7 +62,7 @@ static int parse_long(struct cli *cli, const char *text, int *at)
     size_t len = eq ? (size_t)(eq - text) : strlen(text);
     int i = option_index(cli->command, text, len);
     if (i < 0)
-        return cli_usage(cli, "unknown option --%.*s", (int)len, text);
+        return unknown_option(cli, text, (int)len);
     if (!cli->command->options[i].arg) {
         if (eq)
             return cli_usage(cli, "option --%.*s takes no value", (int)len, text);
@@ -75,6 +92,13 @@ static int parse_short(struct cli *cli, const char *text, int *at)
     return set_option(cli, i, cli->argv[++*at]);
 }
 
+/* What a command printed must have arrived: a full disk is a failure. */
+static int flush_output(const struct cli *cli, int rc)
+{
+    bool failed = fflush(stdout) == EOF || ferror(stdout);
+    return failed && rc == CLI_OK ? cli_failf(cli, "cannot write to standard output") : rc;
+}
+
 int cli_run(const struct cli_command *command, int argc, char **argv)
 {
     struct cli cli = {.command = command, .argc = argc, .argv = argv};
@@ -90,7 +114,7 @@ int cli_run(const struct cli_command *command, int argc, char **argv)
             only_args = true;
         } else if (!strcmp(a, "--help") || !strcmp(a, "-h")) {
             cli_print_help(stdout, command);
-            return CLI_OK;
+            return flush_output(&cli, CLI_OK);
         } else if (a[1] == '-') {
             rc = parse_long(&cli, a + 2, &i);
         } else {
@@ -103,7 +127,7 @@ int cli_run(const struct cli_command *command, int argc, char **argv)
         return cli_usage(&cli, "too few arguments: q35 %s %s", command->name, command->synopsis);
     if (cli.arg_count > command->max_args)
         return cli_usage(&cli, "unexpected argument '%s'", cli.args[command->max_args]);
-    return command->run(&cli);
+    return flush_output(&cli, command->run(&cli));
 }
 
 const char *cli_arg(const struct cli *cli, uint32_t i)
@@ -212,7 +236,7 @@ int cli_print_json(const struct cli *cli, struct json_t *doc)
     int rc = doc ? json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : -1;
     json_decref(doc);
     if (rc == 0)
-        rc = putchar('\n') == EOF || fflush(stdout) == EOF;
+        putchar('\n');
     return rc ? cli_failf(cli, "cannot write to standard output") : CLI_OK;
 }
 

@@ -13,10 +13,11 @@
 #include "core/base/base.h"
 
 struct cli_option {
-    char letter;        /* 0: none */
-    const char *name;   /* long name without dashes */
-    const char *arg;    /* metavariable, NULL for a flag */
+    char letter;      /* 0: none */
+    const char *name; /* long name without dashes */
+    const char *arg; /* metavariable, NULL for a flag; FILE, INI, MODEL and BACKEND are completed */
     const char *help;   /* one line; may end in the default in brackets */
+    const char *values; /* "a|b|c": no other value is taken; NULL: the command checks */
 };
 
 struct cli;

@@ -157,30 +157,3 @@ void cli_print_man(FILE *f, const struct cli_command *const *commands, uint32_t 
     fprintf(f, ".SH EXIT STATUS\n0 on success, 1 on failure, 2 when the command line is wrong.\n"
                ".SH SEE ALSO\n.BR q35d (1)\n");
 }
-
-void cli_print_completion(FILE *f, const struct cli_command *const *commands, uint32_t count)
-{
-    uint32_t i, k;
-    fprintf(f, "# bash completion for q35\n_q35() {\n"
-               "    local cur=${COMP_WORDS[COMP_CWORD]} words=\n"
-               "    case \"${COMP_WORDS[*]:1}\" in\n");
-    for (i = count; i-- > 0;) { /* two-word commands come after their first word: test them first */
-        fprintf(f, "    '%s '*) words='", commands[i]->name);
-        for (k = 0; k < commands[i]->option_count; k++)
-            fprintf(f, "--%s ", commands[i]->options[k].name);
-        fprintf(f, "--help' ;;\n");
-    }
-    fprintf(f, "    *) words='");
-    for (i = 0; i < count; i++)
-        if (!strchr(commands[i]->name, ' '))
-            fprintf(f, "%s ", commands[i]->name);
-    fprintf(f, "' ;;\n    esac\n"
-               "    case $cur in\n"
-               "    -*) mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\") ;;\n"
-               "    *) if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-               "           mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n"
-               "       else\n"
-               "           mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n"
-               "       fi ;;\n"
-               "    esac\n}\ncomplete -o filenames -F _q35 q35\n");
-}

@@ -13,7 +13,7 @@
 #include "core/quant/accuracy.h"
 
 static const struct cli_option options[] = {
-    {'m', "model", "IN", "measure matrices of this float model too: GGUF file or directory"},
+    {'m', "model", "MODEL", "measure matrices of this float model too: GGUF file or directory"},
     {0, "tensors", "N", "how many matrices of the model, spread over its layers [4]"},
     {0, "rows", "N", "rows of the random matrices [256]"},
     {0, "cols", "N", "columns of the random matrices [4096]"},
@@ -26,7 +26,7 @@ static const struct cli_option options[] = {
     {0, "max-tokens", "N", "tokens of --text that are predicted, 0: all [4096]"},
     {0, "only", "PATTERN", "with --text: formats of this name only, as in 'trellis*'"},
     {0, "config", "INI", "with --text: backends of packed models [one backend: cpu_simd]"},
-    {0, "backend", "NAME", "with --text: backend when there is no configuration [cpu_simd]"},
+    {0, "backend", "BACKEND", "with --text: backend when there is no configuration [cpu_simd]"},
     {0, "threads", "N", "with --text: threads to convert and to evaluate, 0: all [0]"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };

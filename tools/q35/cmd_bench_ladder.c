@@ -19,7 +19,7 @@
 
 static const struct cli_option options[] = {
     {0, "rows", "N", "rows and columns of the matrix, a multiple of 128 [8192]"},
-    {0, "backend", "NAME", "plugin of the vector rungs [cpu_simd]"},
+    {0, "backend", "BACKEND", "plugin of the vector rungs [cpu_simd]"},
     {'t', "threads", "N", "threads of the last rungs [one for each CPU]"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };

@@ -12,13 +12,14 @@
 static const struct cli_option options[] = {
     {'o', "output", "FILE", "the packed model to write, NAME.q35.gguf (required)"},
     {'s', "scheme", "NAME",
-     "trellis, trellis2 (less error, slower to find), vq2, alt43 or triple (2.33 bits) [trellis]"},
+     "trellis, trellis2 (less error, slower to find), vq2, alt43 or triple (2.33 bits) [trellis]",
+     "trellis|trellis2|vq2|alt43|triple"},
     {0, "no-rotate", NULL, "do not rotate rows before quantizing"},
     {0, "seed", "S", "seed of the rotation's signs [1]"},
     {0, "effort", "N", "how hard the search looks: 0, 1 or 2 [1]"},
     {0, "tensor-type", "LIST",
      "PATTERN=SCHEME,... for tensors by GGUF name, first match; 'single' is 7 bits, 'triple' 2.33"},
-    {0, "calibrate", "TEXT", "pack with the help of this text, layer by layer"},
+    {0, "calibrate", "FILE", "pack with the help of this text, layer by layer"},
     {0, "calibrate-tokens", "N", "tokens of the text that are used at most [32768]"},
     {0, "no-feedback", NULL, "calibrating: do not feed errors into later columns"},
     {0, "no-awq", NULL, "calibrating: no activation-aware scales"},
@@ -44,7 +45,8 @@ struct job {
 
 static atomic_bool cancel;
 
-/* The first signal asks the conversion to stop, the next one ends the process. */
+/* The first signal asks the conversion to stop, the next one ends the process. SIGPIPE, when nobody
+ * reads what -v prints any more, only asks: dying of it would leave a part of the output behind. */
 static void on_signal(int number)
 {
     (void)number;
@@ -59,6 +61,8 @@ static void catch_signals(void)
     sigemptyset(&a.sa_mask);
     for (i = 0; i < Q35_COUNT(numbers); i++)
         sigaction(numbers[i], &a, NULL);
+    a.sa_flags = 0;
+    sigaction(SIGPIPE, &a, NULL);
     signal(SIGXFSZ, SIG_IGN); /* a limit on file size is an error of write(), not the end */
 }
 
@@ -109,6 +113,20 @@ static int report(const struct cli *cli, struct job *j, const char *out,
     return CLI_OK;
 }
 
+/* An option that would be ignored is a mistake. */
+static bool calibrates_or_complains(const struct cli *cli)
+{
+    static const char *const names[] = {"calibrate-tokens", "no-feedback", "no-awq", "no-propagate",
+                                        "correct",          "damp",        "sweeps", "target-bits"};
+    size_t i;
+    for (i = 0; i < Q35_COUNT(names) && !cli_flag(cli, "calibrate"); i++)
+        if (cli_flag(cli, names[i])) {
+            cli_usage(cli, "--%s needs --calibrate FILE", names[i]);
+            return false;
+        }
+    return true;
+}
+
 static int run(struct cli *cli)
 {
     struct q35_convert_params p = Q35_CONVERT_PARAMS_INIT;
@@ -121,11 +139,10 @@ static int run(struct cli *cli)
     int rc;
     if (!out)
         return cli_usage(cli, "-o FILE is missing");
+    if (!calibrates_or_complains(cli))
+        return CLI_USAGE;
     if (scheme)
         p.scheme = q35_scheme_find(scheme);
-    if (!p.scheme)
-        return cli_usage(
-            cli, "unknown scheme '%s'; there are trellis, trellis2, vq2, alt43 and triple", scheme);
     if (!cli_u64(cli, "seed", &p.rot_seed) || !cli_u32(cli, "effort", 0, 2, &p.effort) ||
         !cli_u32(cli, "threads", 1, 1024, &p.threads) ||
         !cli_u32(cli, "calibrate-tokens", 2, 1u << 30, &p.calibrate_tokens) ||
@@ -147,6 +164,8 @@ static int run(struct cli *cli)
     p.cancel = &cancel;
     if (cli_flag(cli, "json"))
         j.tensors = json_array();
+    else if (j.verbose)
+        setvbuf(stdout, NULL, _IOLBF, 0); /* for `| tee` */
     catch_signals();
     st = q35_convert(cli_arg(cli, 0), out, &p, &stats, &err);
     cli_progress("", 0, 0);
@@ -161,7 +180,8 @@ const struct cli_command cmd_convert = {
     .synopsis = "IN -o OUT.q35.gguf",
     .summary = "pack a model into 3.5 bits per weight",
     .details =
-        "IN is a GGUF file (F32, F16, BF16 or Q8_0) or a Hugging Face directory (config.json, "
+        "IN is a GGUF file (F32, F16, BF16; Q8_0 and other formats of 4 bits or more work too, "
+        "but what they lost stays lost) or a Hugging Face directory (config.json, "
         "safetensors, tokenizer.json) of a llama, mistral, qwen2, qwen3 or phi3 model. Matrices of "
         "the decoder layers are packed by the scheme, the embedding and the output head with 7 "
         "bits a weight; norms and biases stay as they are. "

@@ -8,10 +8,11 @@
 
 #include "core/plugin/registry.h"
 #include "core/plugin/search.h"
+#include "tools/q35/session.h"
 
 static const struct cli_option options[] = {
-    {'c', "config", "FILE", "configuration whose backends to load"},
-    {'b', "backend", "NAME", "load this backend alone: a name or the path of a plugin"},
+    {'c', "config", "INI", "configuration whose backends to load"},
+    {'b', "backend", "BACKEND", "load this backend alone: a name or the path of a plugin"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };
 
@@ -136,13 +137,12 @@ static int verdict(struct cli *cli, const struct q35_registry *r)
 /* A configuration with those of q35's own plugins that were built. */
 static enum q35_status first_party(struct q35_config **out, struct q35_error *err)
 {
-    static const char *const names[] = {"reference", "cpu_simd", "cuda", "opencl", "groq"};
     struct q35_str text = {0};
     enum q35_status st;
-    for (size_t i = 0; i < Q35_COUNT(names); i++) {
+    for (const char *const *name = session_backends; *name; name++) {
         char *file;
-        if (q35_plugin_find(&file, names[i], NULL, NULL) == Q35_OK)
-            q35_str_addf(&text, "[backend %s]\npath = %s\n", names[i], file);
+        if (q35_plugin_find(&file, *name, NULL, NULL) == Q35_OK)
+            q35_str_addf(&text, "[backend %s]\npath = %s\n", *name, file);
         free(file);
     }
     st = q35_config_parse(out, text.data ? text.data : "", "<default>", err);
@@ -181,7 +181,7 @@ static int run(struct cli *cli)
 
 const struct cli_command cmd_devices = {
     .name = "devices",
-    .synopsis = "[-c FILE | -b NAME]",
+    .synopsis = "[-c INI | -b BACKEND]",
     .summary = "show backends, their devices, and why a backend is left out",
     .details = "Every plugin is first tried in a process of its own; one that crashes, exits or "
                "hangs there is left out and named with the reason. Without -c or -b the plugins "

@@ -9,13 +9,13 @@
 #include "core/plan/plan.h"
 
 static const struct cli_option options[] = {
-    {'c', "config", "FILE", "configuration with backends and [schedule]"},
-    {'b', "backend", "NAME", "plan for this backend alone [cpu_simd]"},
+    {'c', "config", "INI", "configuration with backends and [schedule]"},
+    {'b', "backend", "BACKEND", "plan for this backend alone [cpu_simd]"},
     {'m', "model", "FILE", "packed model [the configuration's]"},
     {0, "synthetic", "SHAPE", "plan for a shape: llama-1b, llama-7b, llama-70b:LAYERS"},
     {0, "context", "N", "positions of a sequence [the configuration's, else the model's]"},
     {0, "sequences", "N", "sequences at once [the configuration's]"},
-    {0, "kv-type", "TYPE", "KV cache in f16 or int8 [the configuration's, else f16]"},
+    {0, "kv-type", "TYPE", "KV cache in f16 or int8 [the configuration's, else f16]", "f16|int8"},
     {0, "explain", NULL, "say what was considered and why this was chosen"},
     {0, "json", NULL, "print one JSON document instead of text"},
 };
@@ -70,7 +70,7 @@ static int print(struct cli *cli, const struct job *j)
     if (json)
         putchar('\n');
     free(text);
-    return fflush(stdout) == 0 ? CLI_OK : cli_failf(cli, "cannot write the plan");
+    return CLI_OK;
 }
 
 static int run(struct cli *cli)
@@ -92,7 +92,7 @@ static int run(struct cli *cli)
 
 const struct cli_command cmd_plan = {
     .name = "plan",
-    .synopsis = "[-c FILE | -b NAME] [-m MODEL | --synthetic SHAPE]",
+    .synopsis = "[-c INI | -b BACKEND] [-m MODEL | --synthetic SHAPE]",
     .summary = "show which layers would run on which device",
     .details = "Nothing is uploaded. With several devices each is timed on one layer of the model "
                "first; with --synthetic times come from memory bandwidths. Ranges in [schedule] "

@@ -1,6 +1,5 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -8,17 +7,19 @@
 
 #include <jansson.h>
 
-#include "tools/q35/cli.h"
-#include "tools/q35/session.h"
+#include "tools/q35/conversation.h"
+
+enum { TOKENS = 128 };
 
 static const struct cli_option options[] = {
     {'c', "config", "INI", "configuration with backends and schedule [one backend: cpu_simd]"},
     {'m', "model", "FILE", "packed model [the configuration's]"},
-    {'b', "backend", "NAME", "backend to use when there is no configuration [cpu_simd]"},
+    {'b', "backend", "BACKEND", "backend to use when there is no configuration [cpu_simd]"},
     {'p', "prompt", "TEXT", "the prompt; - reads it from standard input"},
-    {0, "chat", NULL, "the prompt is a user's message: apply the model's chat template"},
+    {0, "chat", NULL,
+     "the prompt is a user's message: apply the model's chat template; without -p a conversation"},
     {0, "system", "TEXT", "with --chat: a system message before it"},
-    {'n', "tokens", "N", "tokens to generate at most [128]"},
+    {'n', "tokens", "N", "tokens to generate at most [128; in a conversation what fits]"},
     {0, "temp", "T", "temperature, 0 to 2; 0 is greedy [0.8]"},
     {0, "top-k", "K", "keep the K likeliest tokens, 0: all [40]"},
     {0, "top-p", "P", "keep the likeliest tokens that add up to P [0.95]"},
@@ -29,56 +30,14 @@ static const struct cli_option options[] = {
     {0, "penalty-window", "N", "tokens the penalties look back, 0: all [64]"},
     {0, "seed", "S", "seed of the sampler [0]"},
     {0, "context", "N", "positions of KV cache [the model's]"},
-    {0, "kv-type", "TYPE", "KV cache in f16 or int8 [the configuration's, else f16]"},
+    {0, "kv-type", "TYPE", "KV cache in f16 or int8 [the configuration's, else f16]", "f16|int8"},
     {0, "draft", "HOW",
-     "guess tokens ahead: none, or lookup in the text so far [the configuration's, else none]"},
+     "guess tokens ahead: none, or lookup in the text so far [the configuration's, else none]",
+     "none|lookup"},
     {0, "ignore-eos", NULL, "go on past the end-of-text token"},
     {0, "json", NULL, "print one JSON document: text, tokens, speeds, plan"},
     {'v', "verbose", NULL, "plan and speeds on standard error"},
 };
-
-/* What the engine's thread hands to the main one. */
-struct sink {
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    const struct q35_tokenizer *tokenizer;
-    struct q35_detok detok;
-    struct q35_str pending; /* text not yet printed */
-    struct q35_str all;
-    json_t *ids;
-    uint64_t first_ns, last_ns;
-    uint32_t tokens, drafted, accepted;
-    enum q35_finish finish;
-    struct q35_error error;
-};
-
-static void on_event(void *user, const struct q35_event *ev)
-{
-    struct sink *s = user;
-    pthread_mutex_lock(&s->mutex);
-    s->drafted = ev->drafted_tokens;
-    s->accepted = ev->accepted_tokens;
-    if (ev->finish != Q35_FINISH_NONE) {
-        q35_detok_finish(&s->detok, &s->pending);
-        s->finish = ev->finish;
-        if (ev->error)
-            s->error = *ev->error;
-    } else {
-        if (!s->tokens++)
-            s->first_ns = ev->time_ns;
-        s->last_ns = ev->time_ns;
-        json_array_append_new(s->ids, json_integer(ev->token));
-        q35_detok_push(&s->detok, s->tokenizer, ev->token, &s->pending);
-    }
-    pthread_cond_signal(&s->wake);
-    pthread_mutex_unlock(&s->mutex);
-}
-
-static bool is_end(void *user, int32_t token)
-{
-    const struct sink *s = user;
-    return q35_tokenizer_is_end(s->tokenizer, token);
-}
 
 /* Seconds since the kernel started this process, to its clock tick (10 ms). */
 static double seconds_since_exec(void)
@@ -123,120 +82,67 @@ static enum q35_status encode(struct cli *cli, const struct session *s, const ch
                               int32_t **ids, size_t *n, struct q35_error *err)
 {
     struct q35_chat_message messages[2];
-    const char *template_text = q35_tokenizer_chat_template(s->tokenizer);
     const char *system = cli_value(cli, "system");
-    struct q35_chat *chat = NULL;
-    enum q35_status st;
     size_t count = 0;
     if (!cli_flag(cli, "chat"))
         return q35_tokenizer_encode(s->tokenizer, prompt, strlen(prompt), Q35_ENCODE_BOS, ids, n,
                                     err);
-    if (!template_text)
-        return q35_fail(err, Q35_E_UNSUPPORTED, "the model has no chat template");
-    st = q35_chat_create(&chat, template_text, err);
-    if (st != Q35_OK)
-        return st;
     if (system)
         messages[count++] = (struct q35_chat_message){"system", system, strlen(system)};
     messages[count++] = (struct q35_chat_message){"user", prompt, strlen(prompt)};
-    st = q35_chat_encode(chat, s->tokenizer, messages, count, true, ids, n, err);
-    q35_chat_destroy(chat);
-    return st;
+    return conversation_encode(s, messages, count, ids, n, err);
 }
 
-/* Prints text as it comes; returns when the request has ended. */
-static void follow(struct sink *s, bool print)
+static int report(struct cli *cli, const struct session *s, const struct answer *a,
+                  double exec_seconds)
 {
-    bool over = false;
-    while (!over) {
-        struct q35_str text;
-        pthread_mutex_lock(&s->mutex);
-        while (!s->pending.len && s->finish == Q35_FINISH_NONE)
-            pthread_cond_wait(&s->wake, &s->mutex);
-        text = s->pending;
-        memset(&s->pending, 0, sizeof(s->pending));
-        over = s->finish != Q35_FINISH_NONE;
-        pthread_mutex_unlock(&s->mutex);
-        if (print && text.len) {
-            fwrite(text.data, 1, text.len, stdout);
-            fflush(stdout);
-        }
-        q35_str_add(&s->all, text.data ? text.data : "", text.len);
-        q35_str_fini(&text);
-    }
-}
-
-static int report(struct cli *cli, const struct session *s, struct sink *k, size_t prompt_tokens,
-                  uint64_t start_ns, double exec_seconds)
-{
-    double prefill = (double)(k->first_ns - start_ns) * 1e-9;
-    double decode = (double)(k->last_ns - k->first_ns) * 1e-9;
-    double speed = k->tokens > 1 && decode > 0.0 ? (k->tokens - 1) / decode : 0.0;
+    double decode = (double)(a->last_ns - a->first_ns) * 1e-9;
+    json_t *ids = json_array();
     json_error_t ignored;
+    uint32_t i;
     char *plan;
     json_t *doc;
     if (cli_flag(cli, "verbose"))
-        fprintf(stderr,
-                "%zu prompt tokens in %.3f s, %u tokens at %.1f tokens/s, %u of %u guessed ahead "
-                "came true\n",
-                prompt_tokens, prefill, k->tokens, speed, k->accepted, k->drafted);
+        answer_tell(a, stderr);
     if (!cli_flag(cli, "json")) {
         putchar('\n');
-        return fflush(stdout) == EOF ? cli_failf(cli, "cannot write to standard output") : CLI_OK;
+        json_decref(ids);
+        return CLI_OK;
     }
+    for (i = 0; i < a->tokens; i++)
+        json_array_append_new(ids, json_integer(a->ids[i]));
     plan = q35_plan_json(s->plan, s->registry);
-    doc = json_pack("{s:s%, s:O, s:i, s:i, s:i, s:i, s:s, s:f, s:f, s:f, s:o?}", "text",
-                    k->all.data ? k->all.data : "", k->all.len, "token_ids", k->ids,
-                    "prompt_tokens", (int)prompt_tokens, "tokens", (int)k->tokens, "drafted_tokens",
-                    (int)k->drafted, "accepted_tokens", (int)k->accepted, "finish_reason",
-                    k->finish == Q35_FINISH_END ? "stop" : "length", "prefill_seconds", prefill,
-                    "decode_tokens_per_second", speed, "exec_to_first_token_seconds",
+    doc = json_pack("{s:s%, s:o, s:i, s:i, s:i, s:i, s:s, s:f, s:f, s:f, s:o?}", "text",
+                    a->text.data ? a->text.data : "", a->text.len, "token_ids", ids,
+                    "prompt_tokens", (int)a->prompt_tokens, "tokens", (int)a->tokens,
+                    "drafted_tokens", (int)a->drafted, "accepted_tokens", (int)a->accepted,
+                    "finish_reason", a->finish == Q35_FINISH_END ? "stop" : "length",
+                    "prefill_seconds", answer_prefill(a), "decode_tokens_per_second",
+                    answer_speed(a), "exec_to_first_token_seconds",
                     exec_seconds > decode ? exec_seconds - decode : 0.0, "plan",
                     plan ? json_loads(plan, 0, &ignored) : NULL);
     free(plan);
     return cli_print_json(cli, doc);
 }
 
-static int generate(struct cli *cli, struct session *s, const char *prompt,
-                    const struct q35_sampling *sampling, uint32_t n)
+static int once(struct cli *cli, struct session *s, const char *prompt,
+                const struct generate_options *given)
 {
-    struct sink k = {.mutex = PTHREAD_MUTEX_INITIALIZER,
-                     .wake = PTHREAD_COND_INITIALIZER,
-                     .tokenizer = s->tokenizer,
-                     .detok.started = true,
-                     .error = Q35_ERROR_INIT};
+    struct generate_options o = *given;
+    uint32_t context = q35_engine_context(s->config, s->model);
     struct q35_error err = Q35_ERROR_INIT;
-    struct q35_request_params p = {.max_tokens = n,
-                                   .sampling = *sampling,
-                                   .event = on_event,
-                                   .is_end = is_end,
-                                   .user = &k,
-                                   .ignore_end = cli_flag(cli, "ignore-eos")};
-    struct q35_request *r = NULL;
+    struct answer a = {0};
     int32_t *ids = NULL;
-    uint64_t start = q35_now_ns();
-    double exec_seconds;
+    size_t n = 0;
     int rc;
-    enum q35_status st = encode(cli, s, prompt, &ids, &p.prompt_len, &err);
-    p.prompt = ids;
-    k.ids = json_array();
+    enum q35_status st = encode(cli, s, prompt, &ids, &n, &err);
+    if (!o.tokens) /* as many as by default, or as still fit */
+        o.tokens = n < context && context - n < TOKENS ? context - (uint32_t)n : TOKENS;
     if (st == Q35_OK)
-        st = q35_engine_submit(s->engine, &p, &r, &err);
-    if (st == Q35_OK) {
-        follow(&k, !cli_flag(cli, "json"));
-        exec_seconds = seconds_since_exec();
-        q35_request_release(s->engine, r);
-        if (k.finish == Q35_FINISH_ERROR) {
-            st = Q35_E_INTERNAL;
-            err = k.error;
-        }
-    }
-    rc =
-        st != Q35_OK ? cli_error(cli, &err) : report(cli, s, &k, p.prompt_len, start, exec_seconds);
+        st = generate(s, ids, n, &o, &a, &err);
+    rc = st != Q35_OK ? cli_error(cli, &err) : report(cli, s, &a, seconds_since_exec());
+    answer_fini(&a);
     free(ids);
-    json_decref(k.ids);
-    q35_str_fini(&k.all);
-    q35_str_fini(&k.pending);
     return rc;
 }
 
@@ -260,19 +166,24 @@ static int run(struct cli *cli)
         cli_value(cli, "config"), cli_value(cli, "backend"), cli_value(cli, "model"), NULL, 0, 0, 0,
         cli_value(cli, "kv-type"), cli_value(cli, "draft")};
     struct q35_error err = Q35_ERROR_INIT;
-    struct q35_sampling sampling;
+    struct generate_options g = {.ignore_end = cli_flag(cli, "ignore-eos"),
+                                 .starts_text = cli_flag(cli, "chat"),
+                                 .out = cli_flag(cli, "json") ? NULL : stdout};
     struct session s;
     const char *prompt = cli_value(cli, "prompt");
     char *from_stdin = NULL;
-    uint32_t n = 128;
     int rc;
-    if (!prompt)
-        return cli_usage(cli, "a prompt is needed: -p TEXT");
+    if (!prompt && !cli_flag(cli, "chat"))
+        return cli_usage(cli, "a prompt is needed: -p TEXT; or --chat for a conversation");
+    if (!prompt && cli_flag(cli, "json"))
+        return cli_usage(cli, "--json is for one prompt: -p TEXT");
+    if (cli_value(cli, "system") && !cli_flag(cli, "chat"))
+        return cli_usage(cli, "--system needs --chat");
     if (o.config_path && o.backend)
         return cli_usage(cli, "--backend cannot be used together with --config");
-    if (!read_sampling(cli, &sampling, &n, &o.context))
+    if (!read_sampling(cli, &g.sampling, &g.tokens, &o.context))
         return CLI_USAGE;
-    if (!strcmp(prompt, "-")) {
+    if (prompt && !strcmp(prompt, "-")) {
         prompt = from_stdin = read_stdin();
         if (!prompt)
             return cli_failf(cli, "cannot read a prompt from standard input");
@@ -286,7 +197,8 @@ static int run(struct cli *cli)
             fputs(text ? text : "", stderr);
             free(text);
         }
-        rc = generate(cli, &s, prompt, &sampling, n);
+        rc = prompt ? once(cli, &s, prompt, &g)
+                    : conversation_run(cli, &s, cli_value(cli, "system"), &g);
         session_close(&s);
     }
     free(from_stdin);
@@ -295,14 +207,18 @@ static int run(struct cli *cli)
 
 const struct cli_command cmd_run = {
     .name = "run",
-    .synopsis = "-m MODEL -p PROMPT",
-    .summary = "generate text from a prompt",
+    .synopsis = "-m MODEL -p PROMPT | -m MODEL --chat",
+    .summary = "generate text from a prompt, or talk with a model",
     .details = "Prints the generated text, and nothing else, on standard output. With the same "
                "model, prompt, options and seed the text is the same on every EXACT backend.\n"
                "With --draft lookup tokens are guessed where the text repeats itself and checked "
-               "several in one run: it comes faster, and is the same to the last bit.",
-    .examples = "  q35 run -m model.q35.gguf -p 'Once upon a time' -n 64 --temp 0\n"
-                "  q35 run -c mixed.ini -p 'Tell me a story.' --chat --seed 7",
+               "several in one run: it comes faster, and is the same to the last bit.\n"
+               "--chat without -p is a conversation: every line of standard input is a message, "
+               "and the model sees all that was said before. Ctrl-C stops an answer, Ctrl-D or "
+               "/exit ends the conversation, /clear begins another.",
+    .examples = "q35 run -m model.q35.gguf -p 'Once upon a time' -n 64 --temp 0\n"
+                "q35 run -m model.q35.gguf --chat\n"
+                "q35 run -c mixed.ini -p 'Tell me a story.' --chat --seed 7",
     .options = options,
     .option_count = Q35_COUNT(options),
     .run = run,

@@ -16,6 +16,7 @@
     X(devices)                                                                                     \
     X(bench_speed)                                                                                 \
     X(bench_ladder)                                                                                \
-    X(bench_accuracy)
+    X(bench_accuracy)                                                                              \
+    X(completion)
 
 #endif

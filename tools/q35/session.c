@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+const char *const session_backends[] = {"cpu_simd", "reference", "cuda", "opencl", "groq", NULL};
+
 enum q35_status session_open_model(struct session *s, const struct session_options *o,
                                    struct q35_error *err)
 {

@@ -21,6 +21,9 @@ struct session {
     struct q35_engine *engine;
 };
 
+/* The plugins that come with q35, whether or not they were built; ends in NULL. */
+extern const char *const session_backends[];
+
 struct session_options {
     const char *config_path; /* NULL: one backend */
     const char *backend;     /* without a configuration; NULL: cpu_simd */

@@ -19,6 +19,9 @@ while read -r name; do
     awk 'length > 96 { print; bad = 1 } END { exit bad }' "$dir/help" || fail "$name: a long line"
 done <"$dir/names"
 "$q35" --print-man >"$dir/man" || fail "--print-man"
+"$q35" help inspect | grep -q '^usage: q35 inspect' || fail "q35 help inspect"
+"$q35" inspct >"$dir/help" 2>&1
+grep -q "unknown command 'inspct', did you mean 'inspect'?" "$dir/help" || fail "$(cat "$dir/help")"
 [ "$(grep -c '^.SS q35 ' "$dir/man")" -eq "$(wc -l <"$dir/names")" ] || fail "commands in the manual"
 if command -v groff >/dev/null; then
     groff -man -ww -Tascii "$dir/man" 2>&1 >/dev/null | grep . && fail "groff complains"

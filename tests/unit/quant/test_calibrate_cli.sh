@@ -177,8 +177,8 @@ refused 'No such file' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --calibrate "
 refused 'not enough' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --target-bits 4
 refused 'target-bits' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --target-bits 2.33
 refused 'target-bits' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --target-bits 33
-refused 'needs a text' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --target-bits 4
 refused 'can be resumed' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --resume
+refused 'needs --calibrate' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" --target-bits 4
 refused 'damp' convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate --damp -1
 (ulimit -f 100 && "$q35" convert "$dir/in.gguf" -o "$dir/a.q35.gguf" $calibrate >"$dir/log" 2>&1) &&
     fail "no room"
