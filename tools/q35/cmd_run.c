@@ -162,9 +162,11 @@ static char *read_stdin(void)
 
 static int run(struct cli *cli)
 {
-    struct session_options o = {
-        cli_value(cli, "config"), cli_value(cli, "backend"), cli_value(cli, "model"), NULL, 0, 0, 0,
-        cli_value(cli, "kv-type"), cli_value(cli, "draft")};
+    struct session_options o = {.config_path = cli_value(cli, "config"),
+                                .backend = cli_value(cli, "backend"),
+                                .model_path = cli_value(cli, "model"),
+                                .kv_type = cli_value(cli, "kv-type"),
+                                .draft = cli_value(cli, "draft")};
     struct q35_error err = Q35_ERROR_INIT;
     struct generate_options g = {.ignore_end = cli_flag(cli, "ignore-eos"),
                                  .starts_text = cli_flag(cli, "chat"),
