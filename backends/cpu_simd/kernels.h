@@ -51,45 +51,30 @@ static inline int dots_kind(const struct dots_args *a)
     return !any ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
 }
 
-/* Attention of `group` query heads that share a KV head, over one page (64 positions). */
+/* Attention of `group` query heads that share a KV head, over one page (64 positions). Keys and
+ * values are binary16 (attn_block) or int8 with a scale for each position (attn8_block). */
 struct attn_args {
     uint32_t group;    /* 1 .. ATTN_GROUP */
     uint32_t head_dim; /* up to ATTN_HEAD_DIM */
     uint32_t first;    /* positions first .. first + n - 1 of the page; n >= 1 */
     uint32_t n;
     float scale;
-    const float *q;         /* [group][head_dim] */
-    const uint16_t *k;      /* [64][head_dim] */
-    const uint16_t *v;      /* [64][head_dim] */
-    const uint16_t *next_k; /* pages that will be asked for next, or NULL */
-    const uint16_t *next_v;
+    uint32_t q_stride;            /* int8: head_dim rounded up to 64; zeros behind head_dim */
+    const float *q;               /* binary16: [group][head_dim] */
+    const void *k;                /* [64][head_dim] */
+    const void *v;                /* [64][head_dim] */
+    const void *next_k;           /* the page that will be asked for next, or NULL */
+    const void *next_v;           /* not NULL if next_k is not */
     struct q35_attn_state *state; /* out: [group] */
     float *o;                     /* out: [group][head_dim] */
     void *scratch;                /* SCRATCH_BYTES */
-};
-
-/* The same over keys and values in int8 with a scale for each position. */
-struct attn8_args {
-    uint32_t group;
-    uint32_t head_dim;
-    uint32_t first;
-    uint32_t n;
-    float scale;
-    uint32_t q_stride;     /* head_dim rounded up to 64; zeros behind head_dim */
-    const int8_t *q;       /* [group][q_stride] */
-    const float *q_scales; /* [group] */
-    const int32_t *q_sums; /* [group]: sum of q */
-    const int8_t *k;       /* [64][head_dim] */
-    const int8_t *v;       /* [64][head_dim] */
-    const float *k_scales; /* [64] */
-    const float *v_scales; /* [64] */
-    const int8_t *next_k;  /* as in attn_args */
-    const int8_t *next_v;
+    const int8_t *q8;             /* from here on int8: [group][q_stride] */
+    const float *q_scales;        /* [group] */
+    const int32_t *q_sums;        /* [group]: sum of q8 */
+    const float *k_scales;        /* [64] */
+    const float *v_scales;        /* [64] */
     const float *next_k_scales;
     const float *next_v_scales;
-    struct q35_attn_state *state; /* out: [group] */
-    float *o;                     /* out: [group][head_dim] */
-    void *scratch;                /* SCRATCH_BYTES */
 };
 
 struct kernels {
@@ -126,7 +111,7 @@ struct kernels {
     void (*swiglu)(uint64_t n, const float *gate, const float *up, float *out);
     void (*add)(uint64_t n, float *x, const float *y);
     void (*attn_block)(const struct attn_args *a);
-    void (*attn8_block)(const struct attn8_args *a);
+    void (*attn8_block)(const struct attn_args *a);
     /* q35_attn_merge of `group` heads: st, sb [group], o, ob [group][head_dim] */
     void (*attn_merge)(struct q35_attn_state *st, float *o, const struct q35_attn_state *sb,
                        const float *ob, uint32_t group, uint32_t head_dim);

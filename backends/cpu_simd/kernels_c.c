@@ -129,32 +129,33 @@ static void attn_block_c(const struct attn_args *a)
     float s[64], k[ATTN_HEAD_DIM];
     for (h = 0; h < a->group; h++) {
         for (j = 0; j < a->n; j++) {
-            const uint16_t *row = a->k + (uint64_t)(a->first + j) * a->head_dim;
+            const uint16_t *row = (const uint16_t *)a->k + (uint64_t)(a->first + j) * a->head_dim;
             for (i = 0; i < a->head_dim; i++)
                 k[i] = q35_f16_to_f32(row[i]);
             s[j] = q35_dot(a->q + (uint64_t)h * a->head_dim, k, a->head_dim) * a->scale;
         }
-        a->state[h] = q35_attn_block(s, a->first, a->n, a->v + (uint64_t)a->first * a->head_dim,
+        a->state[h] = q35_attn_block(s, a->first, a->n,
+                                     (const uint16_t *)a->v + (uint64_t)a->first * a->head_dim,
                                      a->head_dim, a->head_dim, a->o + (uint64_t)h * a->head_dim);
     }
 }
 
-static void attn8_block_c(const struct attn8_args *a)
+static void attn8_block_c(const struct attn_args *a)
 {
     uint32_t h, j, i;
     float s[64];
     for (h = 0; h < a->group; h++) {
         for (j = 0; j < a->n; j++) {
-            const int8_t *row = a->k + (uint64_t)(a->first + j) * a->head_dim;
-            const int8_t *q = a->q + (uint64_t)h * a->q_stride;
+            const int8_t *row = (const int8_t *)a->k + (uint64_t)(a->first + j) * a->head_dim;
+            const int8_t *q = a->q8 + (uint64_t)h * a->q_stride;
             int32_t acc = 0;
             for (i = 0; i < a->head_dim; i++)
                 acc += q[i] * row[i];
             s[j] = q35_attn_score8(acc, a->q_scales[h], a->k_scales[a->first + j], a->scale);
         }
-        a->state[h] =
-            q35_attn_block8(s, a->first, a->n, a->v + (uint64_t)a->first * a->head_dim, a->head_dim,
-                            a->v_scales + a->first, a->head_dim, a->o + (uint64_t)h * a->head_dim);
+        a->state[h] = q35_attn_block8(
+            s, a->first, a->n, (const int8_t *)a->v + (uint64_t)a->first * a->head_dim, a->head_dim,
+            a->v_scales + a->first, a->head_dim, a->o + (uint64_t)h * a->head_dim);
     }
 }
 

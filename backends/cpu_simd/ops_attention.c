@@ -89,61 +89,42 @@ static const float *scales_of(const struct attn_job *j, const struct item *it, u
            (uint64_t)it->kv_head * Q35_ATTN_BLOCK;
 }
 
-static void one_page8(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t next,
-                      uint32_t worker, struct q35_attn_state *state, float *o)
-{
-    const struct q35_attn_args *a = j->args;
-    const struct queries8 *q = &j->cpu->q8;
-    uint64_t half = half_bytes(a);
-    const uint8_t *k = keys(j, it, p);
-    struct attn8_args args = {.group = it->heads,
-                              .head_dim = a->head_dim,
-                              .scale = a->scale,
-                              .q_stride = q->stride,
-                              .q = q->values + it->q8 * q->stride,
-                              .q_scales = q->scales + it->q8,
-                              .q_sums = q->sums + it->q8,
-                              .k = (const int8_t *)k,
-                              .v = (const int8_t *)k + half,
-                              .state = state,
-                              .o = o,
-                              .scratch = j->cpu->workers[worker].scratch};
-    args.k_scales = scales_of(j, it, p);
-    args.v_scales = args.k_scales + (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
-    if (next < it->pages) {
-        args.next_k = (const int8_t *)keys(j, it, next);
-        args.next_v = args.next_k + half;
-        args.next_k_scales = scales_of(j, it, next);
-        args.next_v_scales = args.next_k_scales + (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
-    }
-    args.n = positions(it, p, &args.first);
-    j->cpu->k.attn8_block(&args);
-}
-
 /* Page p (0 .. pages - 1) of an item; `next` is likely to be asked for after it. */
 static void one_page(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t next,
                      uint32_t worker, struct q35_attn_state *state, float *o)
 {
     const struct q35_attn_args *a = j->args;
+    const struct queries8 *q = &j->cpu->q8;
+    uint64_t scales = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
     struct attn_args k = {.group = it->heads,
                           .head_dim = a->head_dim,
                           .scale = a->scale,
                           .q = it->q,
+                          .k = keys(j, it, p),
+                          .v = keys(j, it, p) + half_bytes(a),
                           .state = state,
                           .o = o,
                           .scratch = j->cpu->workers[worker].scratch};
-    if (a->kv_type == Q35_KV_INT8) {
-        one_page8(j, it, p, next, worker, state, o);
+    k.n = positions(it, p, &k.first);
+    if (next < it->pages) {
+        k.next_k = keys(j, it, next);
+        k.next_v = keys(j, it, next) + half_bytes(a);
+    }
+    if (a->kv_type != Q35_KV_INT8) {
+        j->cpu->k.attn_block(&k);
         return;
     }
-    k.k = (const uint16_t *)(const void *)keys(j, it, p);
-    k.v = k.k + half_bytes(a) / sizeof *k.v;
+    k.q_stride = q->stride;
+    k.q8 = q->values + it->q8 * q->stride;
+    k.q_scales = q->scales + it->q8;
+    k.q_sums = q->sums + it->q8;
+    k.k_scales = scales_of(j, it, p);
+    k.v_scales = k.k_scales + scales;
     if (next < it->pages) {
-        k.next_k = (const uint16_t *)(const void *)keys(j, it, next);
-        k.next_v = k.next_k + half_bytes(a) / sizeof *k.v;
+        k.next_k_scales = scales_of(j, it, next);
+        k.next_v_scales = k.next_k_scales + scales;
     }
-    k.n = positions(it, p, &k.first);
-    j->cpu->k.attn_block(&k);
+    j->cpu->k.attn8_block(&k);
 }
 
 static void finish(float *out, float l, uint32_t head_dim)

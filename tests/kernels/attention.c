@@ -93,22 +93,22 @@ static void one8(const struct kernels *c, const struct kernels *k, uint32_t grou
     int32_t *sums = kit_alloc(4 * group, 4);
     struct q35_attn_state *sw = kit_alloc(sizeof *sw * group, 0);
     struct q35_attn_state *sh = kit_alloc(sizeof *sh * group, 0);
-    struct attn8_args a = {.group = group,
-                           .head_dim = head_dim,
-                           .first = first,
-                           .n = n,
-                           .scale = (kind == 1 ? 40.0f : 1.0f) / sqrtf((float)head_dim),
-                           .q_stride = stride,
-                           .q = q,
-                           .q_scales = q_scales,
-                           .q_sums = sums,
-                           .k = kv,
-                           .v = kv + page,
-                           .k_scales = scales,
-                           .v_scales = scales + 64,
-                           .state = sw,
-                           .o = want,
-                           .scratch = kit_alloc(SCRATCH_BYTES, 0)};
+    struct attn_args a = {.group = group,
+                          .head_dim = head_dim,
+                          .first = first,
+                          .n = n,
+                          .scale = (kind == 1 ? 40.0f : 1.0f) / sqrtf((float)head_dim),
+                          .q_stride = stride,
+                          .q8 = q,
+                          .q_scales = q_scales,
+                          .q_sums = sums,
+                          .k = kv,
+                          .v = kv + page,
+                          .k_scales = scales,
+                          .v_scales = scales + 64,
+                          .state = sw,
+                          .o = want,
+                          .scratch = kit_alloc(SCRATCH_BYTES, 0)};
     char what[80];
     memset(q, 0, (uint64_t)group * stride);
     for (h = 0; h < group; h++) {

@@ -10,8 +10,7 @@
 struct bench {
     const struct kernels *k;
     struct dots_args dots;
-    struct attn_args attn;
-    struct attn8_args attn8;
+    struct attn_args attn, attn8;
     float *x, *y, *w;
     int8_t *q;
     uint32_t n;
@@ -167,21 +166,21 @@ void bench_kernels(const struct kernels *k)
                                     .scratch = b.dots.scratch};
         snprintf(what, sizeof what, "attention page, %u heads of 64", i);
         report(what, kit_time(run_attn, &b), 4.0 * 64 * 64, 4.0 * 64 * 64 * i);
-        b.attn8 = (struct attn8_args){.group = i,
-                                      .head_dim = 64,
-                                      .n = 64,
-                                      .scale = 0.125f,
-                                      .q_stride = 64,
-                                      .q = b.q,
-                                      .q_scales = b.w,
-                                      .q_sums = sums,
-                                      .k = (const int8_t *)kv,
-                                      .v = (const int8_t *)kv + 64 * 64,
-                                      .k_scales = b.w,
-                                      .v_scales = b.w + 64,
-                                      .state = state,
-                                      .o = b.y,
-                                      .scratch = b.dots.scratch};
+        b.attn8 = (struct attn_args){.group = i,
+                                     .head_dim = 64,
+                                     .n = 64,
+                                     .scale = 0.125f,
+                                     .q_stride = 64,
+                                     .q8 = b.q,
+                                     .q_scales = b.w,
+                                     .q_sums = sums,
+                                     .k = (const int8_t *)kv,
+                                     .v = (const int8_t *)kv + 64 * 64,
+                                     .k_scales = b.w,
+                                     .v_scales = b.w + 64,
+                                     .state = state,
+                                     .o = b.y,
+                                     .scratch = b.dots.scratch};
         snprintf(what, sizeof what, "attention page, %u heads of 64, int8", i);
         report(what, kit_time(run_attn8, &b), 2.0 * 64 * 68, 4.0 * 64 * 64 * i);
     }

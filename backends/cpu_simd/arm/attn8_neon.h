@@ -9,9 +9,9 @@
 #include "attn_neon.h"
 
 /* s[head][64] of position j. */
-static void scores8(const struct attn8_args *a, uint32_t j, float *s)
+static void scores8(const struct attn_args *a, uint32_t j, float *s)
 {
-    const int8_t *k = a->k + (uint64_t)j * a->head_dim, *q = a->q;
+    const int8_t *k = (const int8_t *)a->k + (uint64_t)j * a->head_dim, *q = a->q8;
     uint32_t h, i;
     for (h = 0; h < a->group; h++, q += a->q_stride) {
         int32x4_t sum = vdupq_n_s32(0);
@@ -22,12 +22,12 @@ static void scores8(const struct attn8_args *a, uint32_t j, float *s)
 }
 
 /* 16 values of o of head h from column d on. p: probabilities times the scales of the values. */
-static void values8(const struct attn8_args *a, const float *p, uint32_t h, uint32_t d)
+static void values8(const struct attn_args *a, const float *p, uint32_t h, uint32_t d)
 {
     float32x4_t o[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
     uint32_t j, v;
     for (j = a->first; j < a->first + a->n; j++) {
-        int8x16_t row = vld1q_s8(a->v + (uint64_t)j * a->head_dim + d);
+        int8x16_t row = vld1q_s8((const int8_t *)a->v + (uint64_t)j * a->head_dim + d);
         int16x8_t lo = vmovl_s8(vget_low_s8(row)), hi = vmovl_s8(vget_high_s8(row));
         float32x4_t w = vdupq_n_f32(p[64 * h + j]);
         o[0] = vfmaq_f32(o[0], w, vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))));
@@ -39,7 +39,7 @@ static void values8(const struct attn8_args *a, const float *p, uint32_t h, uint
         vst1q_f32(a->o + (uint64_t)h * a->head_dim + d + 4 * v, o[v]);
 }
 
-static void NAME(attn8_block)(const struct attn8_args *a)
+static void NAME(attn8_block)(const struct attn_args *a)
 {
     float *s = a->scratch; /* [group][64] */
     struct kernels plain;

@@ -17,7 +17,7 @@ static void scores(const struct attn_args *a, uint32_t j, float *s)
     const float *q = a->q;
     uint32_t h, i, v;
     for (i = 0; i < a->head_dim; i += 4)
-        vst1q_f32(k + i, load_f16(a->k + (uint64_t)j * a->head_dim + i));
+        vst1q_f32(k + i, load_f16((const uint16_t *)a->k + (uint64_t)j * a->head_dim + i));
     for (h = 0; h < a->group; h++, q += a->head_dim) {
         float32x4_t sum[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
         for (i = 0; i < a->head_dim; i += 16)
@@ -33,7 +33,7 @@ static void values16(const struct attn_args *a, const float *s, uint32_t h, uint
     float32x4_t o[4] = {vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0), vdupq_n_f32(0)};
     uint32_t j, v;
     for (j = a->first; j < a->first + a->n; j++) {
-        const uint16_t *row = a->v + (uint64_t)j * a->head_dim + d;
+        const uint16_t *row = (const uint16_t *)a->v + (uint64_t)j * a->head_dim + d;
         float32x4_t p = vdupq_n_f32(s[64 * h + j]);
         for (v = 0; v < 4; v++)
             o[v] = vfmaq_f32(o[v], p, load_f16(row + 4 * v));

@@ -20,13 +20,13 @@ static inline int32_t sum8(__m256i a)
 }
 
 /* s[head][64] of position j. */
-static void scores(const struct attn8_args *a, uint32_t j, float *s)
+static void scores(const struct attn_args *a, uint32_t j, float *s)
 {
-    const int8_t *k = a->k + (uint64_t)j * a->head_dim, *q = a->q;
+    const int8_t *k = (const int8_t *)a->k + (uint64_t)j * a->head_dim, *q = a->q8;
     uint32_t h, i;
     if (a->next_k)
         for (i = 0; i < a->head_dim; i += 64)
-            _mm_prefetch((const char *)(a->next_k + (k - a->k) + i), _MM_HINT_T0);
+            _mm_prefetch((const char *)a->next_k + (uint64_t)j * a->head_dim + i, _MM_HINT_T0);
     for (h = 0; h < a->group; h++, q += a->q_stride) {
         __m256i sum = madd16(k, q);
         for (i = 16; i < a->head_dim; i += 16)
@@ -43,17 +43,18 @@ static inline __m256 load_i8(const int8_t *p)
 /* o of `heads` heads from head h on, 16 values of it from column d on. p: probabilities times the
  * scales of the values. */
 static inline __attribute__((always_inline)) void
-values16(const struct attn8_args *a, const float *p, uint32_t h, uint32_t d, const uint32_t heads)
+values16(const struct attn_args *a, const float *p, uint32_t h, uint32_t d, const uint32_t heads)
 {
     __m256 o[4][2];
     uint32_t i, j;
     for (i = 0; i < heads; i++)
         o[i][0] = o[i][1] = _mm256_setzero_ps();
     for (j = a->first; j < a->first + a->n; j++) {
-        const int8_t *row = a->v + (uint64_t)j * a->head_dim + d;
+        uint64_t at = (uint64_t)j * a->head_dim + d;
+        const int8_t *row = (const int8_t *)a->v + at;
         __m256 v0 = load_i8(row), v1 = load_i8(row + 8);
         if (a->next_v && h == 0 && d % 64 == 0)
-            _mm_prefetch((const char *)(a->next_v + (row - a->v)), _MM_HINT_T0);
+            _mm_prefetch((const char *)a->next_v + at, _MM_HINT_T0);
         for (i = 0; i < heads; i++) {
             __m256 w = _mm256_set1_ps(p[64 * (h + i) + j]);
             o[i][0] = _mm256_fmadd_ps(w, v0, o[i][0]);
@@ -67,7 +68,7 @@ values16(const struct attn8_args *a, const float *p, uint32_t h, uint32_t d, con
     }
 }
 
-static void attn8_block_avx2(const struct attn8_args *a)
+static void attn8_block_avx2(const struct attn_args *a)
 {
     float *s = a->scratch; /* [group][64] */
     struct kernels plain;

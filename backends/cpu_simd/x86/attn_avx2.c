@@ -17,7 +17,7 @@ static void scores(const struct attn_args *a, uint32_t j, float *s)
     const float *q = a->q;
     uint32_t h, i;
     for (i = 0; i < a->head_dim; i += 8)
-        _mm256_storeu_ps(k + i, load_f16(a->k + (uint64_t)j * a->head_dim + i));
+        _mm256_storeu_ps(k + i, load_f16((const uint16_t *)a->k + (uint64_t)j * a->head_dim + i));
     for (h = 0; h < a->group; h++, q += a->head_dim) {
         __m256 lo = _mm256_setzero_ps(), hi = lo;
         for (i = 0; i < a->head_dim; i += 16) {
@@ -37,7 +37,7 @@ values32(const struct attn_args *a, const float *s, uint32_t h, uint32_t d, cons
     float *to = a->o + (uint64_t)h * a->head_dim + d;
     uint32_t j;
     for (j = a->first; j < a->first + a->n; j++) {
-        const uint16_t *row = a->v + (uint64_t)j * a->head_dim + d;
+        const uint16_t *row = (const uint16_t *)a->v + (uint64_t)j * a->head_dim + d;
         __m256 p = _mm256_set1_ps(s[64 * h + j]), r = two ? _mm256_set1_ps(s[64 * h + 64 + j]) : p;
         __m256 v0 = load_f16(row), v1 = load_f16(row + 8);
         __m256 v2 = load_f16(row + 16), v3 = load_f16(row + 24);
@@ -70,7 +70,7 @@ static void values8(const struct attn_args *a, const float *s, uint32_t h, uint3
     uint32_t j;
     for (j = a->first; j < a->first + a->n; j++)
         o = _mm256_fmadd_ps(_mm256_set1_ps(s[64 * h + j]),
-                            load_f16(a->v + (uint64_t)j * a->head_dim + d), o);
+                            load_f16((const uint16_t *)a->v + (uint64_t)j * a->head_dim + d), o);
     _mm256_storeu_ps(a->o + (uint64_t)h * a->head_dim + d, o);
 }
 

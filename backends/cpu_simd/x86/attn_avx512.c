@@ -6,129 +6,81 @@
 
 #include "attn_avx512.h"
 
-#define MAX_VECTORS (ATTN_HEAD_DIM / 16u)
-
-static inline __m512 load_f16(const uint16_t *p)
+INLINE __m512 load_f16(const void *p)
 {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+    return _mm512_cvtph_ps(_mm256_loadu_si256(p));
 }
 
-/* `vectors` times 16 values of a page that comes next. */
-static inline __attribute__((always_inline)) void prefetch_row(const uint16_t *row,
-                                                               const uint32_t vectors)
+/* sums[4 * head] of `heads` queries get the first half of tree16 of their products with four rows,
+ * 4 rows apart. */
+INLINE void dots4(const uint16_t *k, const float *q, uint32_t head_dim, __m512 *sums,
+                  const uint32_t heads)
 {
-    uint32_t i;
-    for (i = 0; i < vectors; i += 2)
-        _mm_prefetch((const char *)(row + 16 * i), _MM_HINT_T0);
+    __m512 s[4][4];
+    uint64_t row = 4 * (uint64_t)head_dim;
+    uint32_t i, h, r;
+    UNROLL
+    for (h = 0; h < heads; h++)
+        UNROLL
+    for (r = 0; r < 4; r++)
+        s[h][r] = _mm512_setzero_ps();
+    for (i = 0; i < head_dim; i += 16) {
+        __m512 x[4];
+        UNROLL
+        for (r = 0; r < 4; r++)
+            x[r] = load_f16(k + r * row + i);
+        UNROLL
+        for (h = 0; h < heads; h++) {
+            __m512 y = _mm512_loadu_ps(q + (uint64_t)h * head_dim + i);
+            UNROLL
+            for (r = 0; r < 4; r++)
+                s[h][r] = _mm512_fmadd_ps(y, x[r], s[h][r]);
+        }
+    }
+    UNROLL
+    for (h = 0; h < heads; h++)
+        sums[4 * h] = tree16_first(s[h][0], s[h][1], s[h][2], s[h][3]);
 }
 
 /* scores[head][64]: q . k of 16 positions from `from` on, times the scale. Positions past the page
  * are not asked for: pages are whole, their unused positions only give scores nobody reads. */
-static inline __attribute__((always_inline)) void scores16(const struct attn_args *a, uint32_t from,
-                                                           const uint32_t vectors,
-                                                           __m512 (*sums)[16], float *scores)
+INLINE void scores16(const struct attn_args *a, uint32_t from, const uint32_t head_dim,
+                     __m512 *sums, float *scores)
 {
-    uint32_t h, j, i;
-    for (j = 0; j < 16; j += 2) { /* two rows share the loads of a query */
-        const uint16_t *row = a->k + (uint64_t)(from + j) * a->head_dim, *row1 = row + a->head_dim;
+    const uint16_t *k = (const uint16_t *)a->k + (uint64_t)from * head_dim;
+    const char *next = a->next_k;
+    uint32_t h, e, i;
+    for (e = 0; e < 4; e++) {
         const float *q = a->q;
-        __m512 k[MAX_VECTORS], k1[MAX_VECTORS];
-        if (a->next_k) {
-            prefetch_row(a->next_k + (row - a->k), vectors);
-            prefetch_row(a->next_k + (row1 - a->k), vectors);
-        }
-        for (i = 0; i < vectors; i++) {
-            k[i] = load_f16(row + 16 * i);
-            k1[i] = load_f16(row1 + 16 * i);
-        }
-        for (h = 0; h < a->group; h++, q += a->head_dim) {
-            __m512 sum = _mm512_setzero_ps(), sum1 = sum;
-            for (i = 0; i < vectors; i++) {
-                __m512 x = _mm512_loadu_ps(q + 16 * i);
-                sum = _mm512_fmadd_ps(x, k[i], sum);
-                sum1 = _mm512_fmadd_ps(x, k1[i], sum1);
-            }
-            sums[h][j] = sum;
-            sums[h][j + 1] = sum1;
-        }
+        for (i = 0; next && i < head_dim / 8; i++) /* a quarter of these rows' lines */
+            _mm_prefetch(next + ((uint64_t)from + 4 * e) * head_dim * 2 + 64 * i, _MM_HINT_T0);
+        for (h = 0; h + 4 <= a->group; h += 4, q += 4 * head_dim)
+            dots4(k + (uint64_t)e * head_dim, q, head_dim, sums + 4 * h + e, 4);
+        for (; h < a->group; h++, q += head_dim)
+            dots4(k + (uint64_t)e * head_dim, q, head_dim, sums + 4 * h + e, 1);
     }
     for (h = 0; h < a->group; h++)
         _mm512_storeu_ps(scores + 64 * h + from,
-                         _mm512_mul_ps(tree16_ps(sums[h]), _mm512_set1_ps(a->scale)));
-}
-
-/* o of `heads` heads from head h on, `vectors` times 16 values of it from column d on. */
-static inline __attribute__((always_inline)) void values_of(const struct attn_args *a,
-                                                            const float *p, uint32_t h, uint32_t d,
-                                                            const uint32_t heads,
-                                                            const uint32_t vectors)
-{
-    __m512 o[8][2];
-    uint32_t i, j, c, end = a->first + a->n;
-    UNROLL
-    for (i = 0; i < heads; i++)
-        UNROLL
-    for (c = 0; c < vectors; c++)
-        o[i][c] = _mm512_setzero_ps();
-    for (j = a->first; j < end; j++) {
-        const uint16_t *row = a->v + (uint64_t)j * a->head_dim + d;
-        const float *pj = p + 64 * (uint64_t)h + j;
-        __m512 v[2];
-        UNROLL
-        for (c = 0; c < vectors; c++)
-            v[c] = load_f16(row + 16 * c);
-        if (a->next_v && h == 0)
-            prefetch_row(a->next_v + (row - a->v), vectors);
-        UNROLL
-        for (i = 0; i < heads; i++) {
-            __m512 w = _mm512_set1_ps(pj[64 * i]);
-            UNROLL
-            for (c = 0; c < vectors; c++)
-                o[i][c] = _mm512_fmadd_ps(w, v[c], o[i][c]);
-        }
-    }
-    UNROLL
-    for (i = 0; i < heads; i++)
-        UNROLL
-    for (c = 0; c < vectors; c++)
-        _mm512_storeu_ps(a->o + (uint64_t)(h + i) * a->head_dim + d + 16 * c, o[i][c]);
-}
-
-static inline __attribute__((always_inline)) void values(const struct attn_args *a, const float *p,
-                                                         uint32_t d, const uint32_t vectors)
-{
-    uint32_t h = 0;
-    for (; h + 8 <= a->group; h += 8)
-        values_of(a, p, h, d, 8, vectors);
-    for (; h + 4 <= a->group; h += 4)
-        values_of(a, p, h, d, 4, vectors);
-    for (; h < a->group; h++)
-        values_of(a, p, h, d, 1, vectors);
+                         _mm512_mul_ps(tree16_last(sums + 4 * h), _mm512_set1_ps(a->scale)));
 }
 
 static void attn_block_avx512(const struct attn_args *a)
 {
-    __m512(*sums)[16] = a->scratch;          /* [group][16] */
-    float *s = (float *)(sums + ATTN_GROUP); /* [group][64] */
-    uint32_t from, h, d, vectors = a->head_dim / 16;
+    __m512 *sums = a->scratch;                   /* [group][4] */
+    float *s = (float *)(sums + 4 * ATTN_GROUP); /* [group][64] */
+    uint32_t from;
     struct kernels plain;
     if (a->head_dim % 16)
         goto plain_c;
     for (from = a->first & ~15u; from < a->first + a->n; from += 16) {
-        if (vectors == 8)
-            scores16(a, from, 8, sums, s);
-        else if (vectors == 4)
-            scores16(a, from, 4, sums, s);
+        if (a->head_dim == 64)
+            scores16(a, from, 64, sums, s);
         else
-            scores16(a, from, vectors, sums, s);
+            scores16(a, from, a->head_dim, sums, s);
     }
-    for (h = 0; h < a->group; h++)
-        if (!softmax64(a->first, a->n, s + 64 * h, &a->state[h]))
-            goto plain_c;
-    for (d = 0; d + 32 <= a->head_dim; d += 32)
-        values(a, s, d, 2);
-    if (d < a->head_dim)
-        values(a, s, d, 1);
+    if (!softmax64(a, s, NULL))
+        goto plain_c;
+    attn_values(a, load_f16, sizeof(uint16_t), s);
     return;
 plain_c: /* odd sizes, and NaN whose order matters */
     q35_cpu_install_c(&plain);

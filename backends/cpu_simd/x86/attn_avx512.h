@@ -3,34 +3,124 @@
 #ifndef Q35_CPU_ATTN_AVX512_H
 #define Q35_CPU_ATTN_AVX512_H
 
-/* What attention over binary16 and over int8 share. */
+/* What attention over binary16 and over int8 share. Two multiply-adds a cycle are what bounds it:
+ * every product below is one of them, all else has to fit beside. */
 
 #include "../kernels.h"
 #include "avx512.h"
 
-/* Scores of one head become probabilities; positions outside become 0. False if one is NaN. */
-static inline int softmax64(uint32_t first, uint32_t n, float *s, struct q35_attn_state *state)
+#define INLINE static inline __attribute__((always_inline))
+
+/* s[group][64]: scores become probabilities, times factors[64] unless NULL; positions outside
+ * become 0. False if a score is NaN. Step by step over all heads, as each step waits for its own
+ * results. */
+static inline int softmax64(const struct attn_args *a, float *s, const float *factors)
 {
     const __m512 low = _mm512_set1_ps(-INFINITY);
-    uint64_t in = (n == 64 ? ~0ull : (1ull << n) - 1u) << first;
-    __m512 v[4], max = low, sum = _mm512_setzero_ps();
-    int i, nan = 0;
-    for (i = 0; i < 4; i++) {
-        __mmask16 m = (__mmask16)(in >> (16 * i));
-        v[i] = _mm512_mask_loadu_ps(low, m, s + 16 * i);
-        nan |= _mm512_cmp_ps_mask(v[i], v[i], _CMP_UNORD_Q);
-        max = _mm512_max_ps(max, v[i]);
+    uint64_t in = (a->n == 64 ? ~0ull : (1ull << a->n) - 1u) << a->first;
+    __mmask16 m[4] = {(__mmask16)in, (__mmask16)(in >> 16), (__mmask16)(in >> 32),
+                      (__mmask16)(in >> 48)};
+    __m512 sums[ATTN_GROUP];
+    uint32_t h, i;
+    int nan = 0;
+    for (h = 0; h < a->group; h++) {
+        __m512 v[4];
+        UNROLL
+        for (i = 0; i < 4; i++)
+            v[i] = _mm512_mask_loadu_ps(low, m[i], s + 64 * h + 16 * i);
+        nan |= _mm512_cmp_ps_mask(v[0], v[1], _CMP_UNORD_Q) |
+               _mm512_cmp_ps_mask(v[2], v[3], _CMP_UNORD_Q);
+        a->state[h].m = _mm512_reduce_max_ps(
+            _mm512_max_ps(_mm512_max_ps(v[0], v[1]), _mm512_max_ps(v[2], v[3])));
     }
     if (nan)
         return 0;
-    state->m = _mm512_reduce_max_ps(max);
-    for (i = 0; i < 4; i++) { /* positions outside hold -inf: their probability is 0 */
-        __m512 p = exp_ps(_mm512_sub_ps(v[i], _mm512_set1_ps(state->m)));
-        _mm512_storeu_ps(s + 16 * i, p);
-        sum = _mm512_add_ps(sum, p);
+    for (h = 0; h < a->group; h++) {
+        __m512 max = _mm512_set1_ps(a->state[h].m);
+        sums[h] = _mm512_setzero_ps();
+        UNROLL
+        for (i = 0; i < 4; i++) { /* -inf outside: the probability is 0 */
+            float *at = s + 64 * h + 16 * i;
+            __m512 p = exp_ps(_mm512_sub_ps(_mm512_mask_loadu_ps(low, m[i], at), max));
+            sums[h] = _mm512_add_ps(sums[h], p);
+            if (factors)
+                p = _mm512_mul_ps(p, _mm512_loadu_ps(factors + 16 * i));
+            _mm512_storeu_ps(at, p);
+        }
     }
-    state->l = tree16_one(sum);
+    for (h = 0; h < a->group; h++)
+        a->state[h].l = tree16_one(sums[h]);
     return 1;
+}
+
+/* 16 values of a page, widened. */
+typedef __m512 load_fn(const void *values);
+
+/* While the values of column d and position j are at work, a cache line of the page that comes
+ * next: its keys, then its values in int8, its values alone in binary16, whose keys came during the
+ * scores. */
+INLINE void prefetch_next(const struct attn_args *a, const uint32_t width, uint32_t d, uint32_t j)
+{
+    uint32_t line = 2 * d + j, half = a->head_dim; /* a page's keys are 64 * head_dim values */
+    const char *from = a->next_v;
+    if (width == 1 && line < half)
+        from = a->next_k;
+    else if (width == 1)
+        line -= half;
+    _mm_prefetch(from + 64 * (uint64_t)line, _MM_HINT_T0);
+}
+
+/* o of `heads` heads from h on, `vectors` times 16 values of it from column d on. p[group][64]. */
+INLINE void values_of(const struct attn_args *a, load_fn *load, const uint32_t width,
+                      const float *p, uint32_t h, uint32_t d, const uint32_t heads,
+                      const uint32_t vectors)
+{
+    __m512 o[8][2];
+    uint32_t i, j, c, end = a->first + a->n;
+    UNROLL
+    for (i = 0; i < heads; i++)
+        UNROLL
+    for (c = 0; c < vectors; c++)
+        o[i][c] = _mm512_setzero_ps();
+    for (j = a->first; j < end; j++) {
+        const uint8_t *row = (const uint8_t *)a->v + ((uint64_t)j * a->head_dim + d) * width;
+        const float *pj = p + 64 * (uint64_t)h + j;
+        __m512 v[2];
+        UNROLL
+        for (c = 0; c < vectors; c++)
+            v[c] = load(row + 16 * width * c);
+        if (a->next_k && h == 0 && 2 * d + j < 2 * a->head_dim)
+            prefetch_next(a, width, d, j);
+        UNROLL
+        for (i = 0; i < heads; i++) {
+            __m512 w = _mm512_set1_ps(pj[64 * i]);
+            UNROLL
+            for (c = 0; c < vectors; c++)
+                o[i][c] = _mm512_fmadd_ps(w, v[c], o[i][c]);
+        }
+    }
+    UNROLL
+    for (i = 0; i < heads; i++)
+        UNROLL
+    for (c = 0; c < vectors; c++)
+        _mm512_storeu_ps(a->o + (uint64_t)(h + i) * a->head_dim + d + 16 * c, o[i][c]);
+}
+
+/* o of all heads. `load` widens 16 values of `width` bytes. */
+INLINE void attn_values(const struct attn_args *a, load_fn *load, const uint32_t width,
+                        const float *p)
+{
+    uint32_t d, h;
+    for (d = 0; d + 32 <= a->head_dim; d += 32) {
+        for (h = 0; h + 8 <= a->group; h += 8)
+            values_of(a, load, width, p, h, d, 8, 2);
+        for (; h + 4 <= a->group; h += 4)
+            values_of(a, load, width, p, h, d, 4, 2);
+        for (; h < a->group; h++)
+            values_of(a, load, width, p, h, d, 1, 2);
+    }
+    for (h = 0; d < a->head_dim && h < a->group; h++)
+        values_of(a, load, width, p, h, d, 1, 1);
 }
 
 #endif

@@ -48,25 +48,25 @@ static inline __m128i reduce4_i32(__m512i a, __m512i b, __m512i c, __m512i d)
     return _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 }
 
-/* Lane r of the result is q35_tree16 of a[r]: pairs at distance 8, 4, 2, 1. */
-static inline __m512 tree16_ps(const __m512 a[16])
+/* q35_tree16 of 16 vectors, pairs at distance 8, 4, 2, 1: the first two steps of four of them, and
+ * the last two. b[e] holds rows e, e + 4, e + 8, e + 12; lane r of the result is row r. */
+static inline __m512 tree16_first(__m512 r0, __m512 r4, __m512 r8, __m512 r12)
 {
-    __m512 b[4], x, y, r, s;
-    int e;
-    UNROLL
-    for (e = 0; e < 4; e++) {
-        x = _mm512_add_ps(_mm512_shuffle_f32x4(a[e], a[e + 4], 0x44),
-                          _mm512_shuffle_f32x4(a[e], a[e + 4], 0xee));
-        y = _mm512_add_ps(_mm512_shuffle_f32x4(a[e + 8], a[e + 12], 0x44),
-                          _mm512_shuffle_f32x4(a[e + 8], a[e + 12], 0xee));
-        b[e] = _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
-    }
-    r = _mm512_add_ps(
-        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b[0]), _mm512_castps_pd(b[1]))),
-        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b[0]), _mm512_castps_pd(b[1]))));
-    s = _mm512_add_ps(
-        _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(b[2]), _mm512_castps_pd(b[3]))),
-        _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(b[2]), _mm512_castps_pd(b[3]))));
+    __m512 x =
+        _mm512_add_ps(_mm512_shuffle_f32x4(r0, r4, 0x44), _mm512_shuffle_f32x4(r0, r4, 0xee));
+    __m512 y =
+        _mm512_add_ps(_mm512_shuffle_f32x4(r8, r12, 0x44), _mm512_shuffle_f32x4(r8, r12, 0xee));
+    return _mm512_add_ps(_mm512_shuffle_f32x4(x, y, 0x88), _mm512_shuffle_f32x4(x, y, 0xdd));
+}
+
+static inline __m512 tree16_last(const __m512 b[4])
+{
+    __m512d b0 = _mm512_castps_pd(b[0]), b1 = _mm512_castps_pd(b[1]);
+    __m512d b2 = _mm512_castps_pd(b[2]), b3 = _mm512_castps_pd(b[3]);
+    __m512 r = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(b0, b1)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(b0, b1)));
+    __m512 s = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(b2, b3)),
+                             _mm512_castpd_ps(_mm512_unpackhi_pd(b2, b3)));
     return _mm512_add_ps(_mm512_shuffle_ps(r, s, 0x88), _mm512_shuffle_ps(r, s, 0xdd));
 }
 
@@ -84,7 +84,6 @@ static inline __m512 exp_ps(__m512 x)
 {
     __mmask16 in = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0f), _CMP_GE_OQ);
     __m512 n, r, p;
-    __m512i bits;
     x = _mm512_min_ps(x, _mm512_set1_ps(88.0f));
     n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)),
                              _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
@@ -97,8 +96,7 @@ static inline __m512 exp_ps(__m512 x)
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.6666665459e-1f));
     p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.0000001201e-1f));
     p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(r, r), r), _mm512_set1_ps(1.0f));
-    bits = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23);
-    return _mm512_maskz_mul_ps(in, p, _mm512_castsi512_ps(bits));
+    return _mm512_maskz_scalef_ps(in, p, n); /* times 2^n */
 }
 
 #endif
