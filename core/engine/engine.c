@@ -152,6 +152,7 @@ static void recover(struct q35_engine *e)
             e->ready = true;
             e->recovering = false;
             q35_slots_forget(e);
+            memset(&e->draft_cost, 0, sizeof(e->draft_cost)); /* other devices, other times */
             return;
         }
         q35_plan_destroy(plan);
