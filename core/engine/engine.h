@@ -4,7 +4,7 @@
 #define Q35_CORE_ENGINE_H
 
 /* The engine: uploads a planned model, keeps KV, batches requests continuously, prefills in chunks,
- * and hands tokens to callbacks from its own thread. */
+ * guesses ahead if told to, and hands tokens to callbacks from its own thread. */
 
 #include "core/base/base.h"
 #include "core/config/config.h"
