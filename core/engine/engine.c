@@ -159,8 +159,11 @@ static void recover(struct q35_engine *e)
         plan = NULL;
     }
     e->recovering = false;
+    err.message[strcspn(err.message, "\n")] = '\0'; /* the plan's reasons are lines */
     q35_log(0, "no device can serve: %s", err.message);
     q35_slots_forget(e);
+    q35_error_prefix(&err, "no device can serve");
+    err.status = Q35_E_DEVICE_LOST;
     fail_all(e, &err);
 }
 

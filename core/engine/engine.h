@@ -60,7 +60,8 @@ struct q35_engine_stats {
     uint64_t device_tokens;                   /* of output_tokens: chosen by the device, greedily */
     uint64_t drafted_tokens, accepted_tokens; /* guessed ahead; of these, came true */
     uint64_t rejected, failed, cancelled, completed;
-    bool ready; /* a device can serve */
+    bool ready;            /* a device can serve */
+    uint64_t run_since_ns; /* devices are at work on a batch since then; 0: they are not */
 };
 
 enum q35_status q35_engine_create(struct q35_engine **out, const struct q35_config *config,

@@ -10,6 +10,7 @@
 
 #include "core/engine/draft.h"
 #include "core/engine/engine.h"
+#include "core/engine/prompts.h"
 
 #define Q35_PAGE 64u /* positions in a KV page: the ABI's attention block */
 
@@ -64,6 +65,7 @@ struct q35_request {
     uint32_t slot;
     uint32_t batch_at;     /* this step: index of its first logits row, UINT32_MAX without */
     uint32_t batch_tokens; /* known ones; draft.take guesses follow them */
+    uint64_t due;          /* prompts are computed in ascending order of this */
     struct q35_draft draft;
     uint32_t drafted, accepted;
     bool greedy; /* a device may choose its tokens */
@@ -84,13 +86,16 @@ struct q35_engine {
     struct q35_token *batch; /* [max_batch] */
     uint32_t draft_tokens;   /* guesses in one run at most, 0: none */
     struct q35_draft_cost draft_cost;
-    uint64_t (*now)(void); /* for draft_cost; tests have their own */
-    float *logits;         /* [rows][vocab], rows: max_sequences or draft_tokens + 1 if more */
-    uint32_t *ids;         /* [rows] of a greedy batch */
-    bool greedy;           /* this step's batch: ids instead of logits */
-    bool decoding;         /* this step's batch: no part of a prompt */
-    uint32_t guesses;      /* in this step's batch */
-    float *scratch;        /* [vocab] the copy a sampler may change */
+    struct q35_prompt_cost prompt_cost;
+    uint64_t prompt_done;   /* tokens of prompts computed so far */
+    uint32_t prompt_tokens; /* of these in this step's batch */
+    uint64_t (*now)(void);  /* for the costs; tests have their own */
+    float *logits;          /* [rows][vocab], rows: max_sequences or draft_tokens + 1 if more */
+    uint32_t *ids;          /* [rows] of a greedy batch */
+    bool greedy;            /* this step's batch: ids instead of logits */
+    bool decoding;          /* this step's batch: no part of a prompt */
+    uint32_t guesses;       /* in this step's batch */
+    float *scratch;         /* [vocab] the copy a sampler may change */
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     pthread_t thread;

@@ -118,6 +118,9 @@ bool q35_slot_take(struct q35_engine *e, struct q35_request *r)
     r->slot = i;
     r->done = prefix;
     r->cached = prefix;
+    /* A short prompt passes a long one, but only until that has waited for as much as it is longer.
+     */
+    r->due = e->prompt_done + r->length - prefix;
     return true;
 }
 

@@ -70,11 +70,26 @@ static void share_room(struct q35_engine *e)
         q35_draft_share(&e->draft_cost, drafts, most, n, room - n);
 }
 
-/* Decoding requests come first, one token and its guesses each; prompts share what room is left, a
- * chunk each. */
+/* The prompt that is due first, of those not in the batch yet; NULL: none. */
+static struct q35_request *next_prompt(const struct q35_engine *e, const struct q35_request *only)
+{
+    struct q35_request *best = NULL;
+    uint32_t i;
+    for (i = 0; i < e->max_sequences; i++) {
+        struct q35_request *r = e->slots[i].request;
+        if (r && (!only || r == only) && r->length - r->done != 1 && !r->batch_tokens &&
+            (!best || r->due < best->due))
+            best = r;
+    }
+    return best;
+}
+
+/* Decoding requests come first, one token and its guesses each; then prompts, as far as there is
+ * room for them. */
 static uint32_t form_batch(struct q35_engine *e, const struct q35_request *only)
 {
-    uint32_t pass, i, n = 0, rows = 0;
+    struct q35_request *r;
+    uint32_t i, n = 0, rows = 0, end = e->stages.max_batch, decode;
     e->greedy = e->stages.greedy;
     e->guesses = 0;
     for (i = 0; i < e->max_sequences; i++)
@@ -82,18 +97,19 @@ static uint32_t form_batch(struct q35_engine *e, const struct q35_request *only)
             e->slots[i].request->batch_tokens = e->slots[i].request->draft.take = 0;
     if (!only)
         share_room(e);
-    for (pass = 0; pass < 2; pass++)
-        for (i = 0; i < e->max_sequences; i++) {
-            struct q35_request *r = e->slots[i].request;
-            bool decoding;
-            if (!r || (only && r != only))
-                continue;
-            decoding = r->length - r->done == 1;
-            if (decoding == (pass == 0))
-                n += add_tokens(e, r, n, e->stages.max_batch - n, &rows);
-        }
+    for (i = 0; i < e->max_sequences; i++) {
+        r = e->slots[i].request;
+        if (r && (!only || r == only) && r->length - r->done == 1)
+            n += add_tokens(e, r, n, end - n, &rows);
+    }
+    decode = n;
+    if (n && n < end)
+        end = n + q35_prompt_room(&e->prompt_cost, end - n);
+    while (n < end && (r = next_prompt(e, only)) != NULL)
+        n += add_tokens(e, r, n, end - n, &rows);
+    e->prompt_tokens = n - decode;
     e->greedy = e->greedy && rows;
-    e->decoding = n == rows;
+    e->decoding = n == decode;
     return n;
 }
 
@@ -183,13 +199,20 @@ static enum q35_status run_batch(struct q35_engine *e, uint32_t n, struct q35_er
 {
     enum q35_status st;
     uint64_t start;
+    e->stats.run_since_ns = q35_now_ns();
     pthread_mutex_unlock(&e->mutex);
     start = e->now();
     st = q35_stages_run(&e->stages, e->model, e->batch, n, e->greedy ? NULL : e->logits,
                         e->greedy ? e->ids : NULL, err);
     if (st == Q35_OK && e->decoding)
         q35_draft_ran(&e->draft_cost, n, e->guesses, e->now() - start);
+    if (st == Q35_OK)
+        q35_prompt_ran(&e->prompt_cost, e->prompt_tokens, n > e->prompt_tokens, e->now() - start);
+    if (st == Q35_E_DEVICE_LOST)
+        q35_log(Q35_LOG_WARN, "%s", err->message);
     pthread_mutex_lock(&e->mutex);
+    e->stats.run_since_ns = 0;
+    e->prompt_done += st == Q35_OK ? e->prompt_tokens : 0;
     return st;
 }
 
