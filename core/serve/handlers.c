@@ -27,6 +27,8 @@ void q35_handle_ready(struct q35_conn *c)
     }
     if (s->phase == Q35_PHASE_LOADING)
         q35_api_fail(&e, 503, "loading", NULL, "the model is being loaded");
+    else if (s->phase == Q35_PHASE_SERVING && q35_server_hangs(s))
+        q35_api_fail(&e, 503, "device_hangs", NULL, "a device does not return");
     else if (s->phase == Q35_PHASE_SERVING)
         q35_api_fail(&e, 503, "no_device", NULL, "no device can serve");
     else

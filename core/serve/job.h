@@ -37,7 +37,7 @@ struct q35_choice {
     uint32_t tokens;
     uint32_t cached;
     uint32_t drafted, accepted; /* tokens guessed ahead; of these, came true */
-    uint64_t last_ns; /* of its last token */
+    uint64_t last_ns;           /* of its last token */
     struct q35_token_note *notes;
     uint32_t note_count, note_cap, notes_sent;
     struct q35_logprob *tops;

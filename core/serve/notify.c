@@ -29,3 +29,11 @@ void q35_notify(const char *state)
         q35_log(Q35_LOG_WARN, "cannot notify %s", path);
     close(fd);
 }
+
+uint64_t q35_notify_watchdog_ns(void)
+{
+    const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    if (!usec || (pid && strtol(pid, NULL, 10) != (long)getpid()))
+        return 0;
+    return strtoull(usec, NULL, 10) * 1000 / 2;
+}

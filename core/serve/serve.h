@@ -37,6 +37,9 @@ enum q35_status q35_server_create(struct q35_server **out, const char *config_pa
  * CANCELLED: a second signal or the drain's end cut requests off. Otherwise: why it could not
  * start. Call it once. */
 enum q35_status q35_server_run(struct q35_server *s, struct q35_error *err);
+/* After q35_server_run: a device never came back with some request. The engine cannot be destroyed,
+ * which would wait for it; only the process can end. */
+bool q35_server_abandoned(const struct q35_server *s);
 /* After the engine was destroyed. NULL is fine. */
 void q35_server_destroy(struct q35_server *s);
 

@@ -3,6 +3,7 @@
 #include "core/serve/server.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -20,7 +21,20 @@ bool q35_server_ready(struct q35_server *s)
     if (s->phase != Q35_PHASE_SERVING)
         return false;
     q35_engine_stats(s->model.engine, &st);
-    return st.ready;
+    return st.ready && !q35_server_hangs(s);
+}
+
+bool q35_server_hangs(struct q35_server *s)
+{
+    struct q35_engine_stats st = {0};
+    if (s->model.engine)
+        q35_engine_stats(s->model.engine, &st);
+    return st.run_since_ns && q35_now_ns() - st.run_since_ns > s->hang_ns;
+}
+
+bool q35_server_abandoned(const struct q35_server *s)
+{
+    return s->abandoned;
 }
 
 /* ---- output gathered during one turn of the loop ---- */
@@ -159,7 +173,14 @@ static void on_sweep(uv_timer_t *t)
     if (s->phase == Q35_PHASE_STOPPING && now > s->phase_deadline_ns) {
         while (s->conns)
             q35_conn_close(s->conns);
-        close_handles(s); /* jobs that the engine never ended are freed at destroy */
+        s->abandoned = s->jobs != NULL;
+        if (s->abandoned)
+            q35_log(Q35_LOG_ERROR, "a device does not return; leaving without it");
+        close_handles(s);
+    }
+    if (s->watchdog_ns && now >= s->watchdog_due && !q35_server_hangs(s)) {
+        s->watchdog_due = now + s->watchdog_ns;
+        q35_notify("WATCHDOG=1");
     }
 }
 
@@ -249,6 +270,7 @@ enum q35_status q35_server_create(struct q35_server **out, const char *config_pa
 {
     struct q35_server *s = calloc(1, sizeof(*s));
     enum q35_status st;
+    uint32_t i;
     *out = NULL;
     if (!s)
         return q35_fail(err, Q35_E_NOMEM, "no memory for the server");
@@ -273,6 +295,9 @@ enum q35_status q35_server_create(struct q35_server **out, const char *config_pa
         return st;
     }
     q35_log_set_level(s->settings.log_level);
+    for (i = 0; i < s->config->backend_count; i++)
+        if (s->hang_ns < s->config->backends[i].hang_seconds * 1000000000ull)
+            s->hang_ns = s->config->backends[i].hang_seconds * 1000000000ull;
     *out = s;
     return Q35_OK;
 }
@@ -292,6 +317,7 @@ static void start_handles(struct q35_server *s)
         uv_signal_start(&s->signals[i], numbers[i] == SIGHUP ? on_reload : on_terminate,
                         numbers[i]);
     }
+    s->watchdog_ns = q35_notify_watchdog_ns();
     s->handles_open = true;
 }
 
@@ -344,7 +370,9 @@ static enum q35_status reload(struct q35_server *s, struct q35_error *err)
     enum q35_status st = q35_config_load(&next, s->config_path, err);
     if (st != Q35_OK)
         return st;
-    st = q35_settings_load(&settings, next, err);
+    st = q35_server_check(next, err);
+    if (st == Q35_OK)
+        st = q35_settings_load(&settings, next, err);
     if (st == Q35_OK) {
         q35_settings_need_restart(s->config, next, &names);
         settings.max_queue = s->settings.max_queue; /* the engine's, which goes on */
@@ -362,7 +390,10 @@ static enum q35_status reload(struct q35_server *s, struct q35_error *err)
 void q35_server_reload(struct q35_server *s)
 {
     struct q35_error err = Q35_ERROR_INIT;
-    q35_notify("RELOADING=1");
+    char state[64];
+    snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)(q35_now_ns() / 1000));
+    q35_notify(state);
     if (reload(s, &err) == Q35_OK)
         q35_log(Q35_LOG_INFO, "configuration reloaded");
     else

@@ -58,6 +58,10 @@ struct q35_server {
     struct q35_error error;
     enum q35_phase phase;
     uint64_t phase_deadline_ns;
+    uint64_t hang_ns;     /* a device at work for longer than that hangs */
+    uint64_t watchdog_ns; /* how often systemd wants a sign of life; 0: never */
+    uint64_t watchdog_due;
+    bool abandoned;  /* the engine has not ended its requests */
     int64_t started; /* seconds since 1970 */
     struct q35_events events;
     struct q35_metrics metrics;
@@ -71,6 +75,8 @@ struct q35_server {
 
 /* A device can serve and nobody asked us to stop. */
 bool q35_server_ready(struct q35_server *s);
+/* A device has been at work on one batch for longer than hang_seconds, in our own process. */
+bool q35_server_hangs(struct q35_server *s);
 /* Ends the loop if nothing is left to wait for. */
 void q35_server_maybe_stop(struct q35_server *s);
 /* SIGHUP. */
@@ -84,5 +90,7 @@ void q35_server_unmark(struct q35_server *s, struct q35_conn *c);
 
 /* Tells systemd, if it listens: "READY=1" and the like. */
 void q35_notify(const char *state);
+/* How often it wants "WATCHDOG=1", halved to be on time; 0: never. */
+uint64_t q35_notify_watchdog_ns(void);
 
 #endif

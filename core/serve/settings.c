@@ -8,6 +8,7 @@
 
 #include <openssl/ssl.h>
 
+#include "core/config/keys.h"
 #include "core/serve/auth.h"
 #include "core/serve/tls.h"
 
@@ -108,33 +109,49 @@ bool q35_host_is_loopback(const char *host)
            strcmp(host, "localhost") == 0;
 }
 
-static void text_differs(const char *a, const char *b, const char *name, struct q35_str *names)
-{
-    if ((a == NULL) != (b == NULL) || (a && strcmp(a, b) != 0))
-        q35_str_addf(names, "%s%s", names->len ? ", " : "", name);
-}
+/* Keys of [q35d] that a reload applies; all others are read at start only. */
+static const char *const live[] = {
+    "api_key_file",  "tls_cert",        "tls_key",      "cors_origins",
+    "drain_seconds", "header_seconds",  "body_seconds", "idle_seconds",
+    "stall_seconds", "max_connections", "max_body_kib", "log_level",
+};
 
-static void number_differs(uint32_t a, uint32_t b, const char *name, struct q35_str *names)
+static bool applies_at_once(const struct q35_key *key)
 {
-    if (a != b)
-        q35_str_addf(names, "%s%s", names->len ? ", " : "", name);
-}
-
-static bool backends_differ(const struct q35_config *a, const struct q35_config *b)
-{
-    uint32_t i, k;
-    if (a->backend_count != b->backend_count)
-        return true;
-    for (i = 0; i < a->backend_count; i++) {
-        const struct q35_config_backend *x = &a->backends[i], *y = &b->backends[i];
-        if (strcmp(x->name, y->name) != 0 || strcmp(x->path, y->path) != 0 ||
-            x->option_count != y->option_count || x->isolate != y->isolate)
+    size_t i;
+    for (i = 0; i < Q35_COUNT(live); i++)
+        if (strcmp(key->section, "q35d") == 0 && strcmp(key->name, live[i]) == 0)
             return true;
-        for (k = 0; k < x->option_count; k++)
-            if (strcmp(x->options[k].key, y->options[k].key) != 0 ||
-                strcmp(x->options[k].value, y->options[k].value) != 0)
-                return true;
-    }
+    return false;
+}
+
+static bool text_differs(const char *a, const char *b)
+{
+    return (a == NULL) != (b == NULL) || (a && strcmp(a, b) != 0);
+}
+
+static bool key_differs(const struct q35_key *key, const void *a, const void *b)
+{
+    const char *x = (const char *)a + key->offset, *y = (const char *)b + key->offset;
+    if (key->type == Q35_KEY_U32)
+        return memcmp(x, y, sizeof(uint32_t)) != 0;
+    if (key->type == Q35_KEY_BOOL)
+        return memcmp(x, y, sizeof(bool)) != 0;
+    return text_differs(*(char *const *)(const void *)x, *(char *const *)(const void *)y);
+}
+
+static bool backend_differs(const struct q35_config_backend *x, const struct q35_config_backend *y)
+{
+    uint32_t k;
+    if (text_differs(x->name, y->name) || text_differs(x->path, y->path) ||
+        text_differs(x->sha256, y->sha256) || x->required != y->required ||
+        x->isolate != y->isolate || x->hang_seconds != y->hang_seconds ||
+        x->require_certificate != y->require_certificate || x->option_count != y->option_count)
+        return true;
+    for (k = 0; k < x->option_count; k++)
+        if (text_differs(x->options[k].key, y->options[k].key) ||
+            text_differs(x->options[k].value, y->options[k].value))
+            return true;
     return false;
 }
 
@@ -152,23 +169,24 @@ static bool ranges_differ(const struct q35_config *a, const struct q35_config *b
     return false;
 }
 
+static void add_name(struct q35_str *names, const char *section, const char *name)
+{
+    q35_str_addf(names, "%s[%s] %s", names->len ? ", " : "", section, name);
+}
+
 void q35_settings_need_restart(const struct q35_config *now, const struct q35_config *next,
                                struct q35_str *names)
 {
-    text_differs(now->host, next->host, "host", names);
-    number_differs(now->port, next->port, "port", names);
-    number_differs(now->max_queue, next->max_queue, "max_queue", names);
-    text_differs(now->model_path, next->model_path, "[model] path", names);
-    text_differs(now->model_name, next->model_name, "[model] name", names);
-    number_differs(now->context, next->context, "[model] context", names);
-    text_differs(now->plugin_dir, next->plugin_dir, "[schedule] plugin_dir", names);
-    text_differs(now->objective, next->objective, "[schedule] objective", names);
-    number_differs(now->max_batch, next->max_batch, "[schedule] max_batch", names);
-    number_differs(now->max_sequences, next->max_sequences, "[schedule] max_sequences", names);
-    number_differs(now->kv_tokens, next->kv_tokens, "[schedule] kv_tokens", names);
-    text_differs(now->kv_type, next->kv_type, "[schedule] kv_type", names);
-    text_differs(now->draft, next->draft, "[schedule] draft", names);
-    number_differs(now->draft_tokens, next->draft_tokens, "[schedule] draft_tokens", names);
-    number_differs(backends_differ(now, next), 0, "[backend ...]", names);
-    number_differs(ranges_differ(now, next), 0, "[schedule] layers", names);
+    uint32_t i, count;
+    const struct q35_key *keys = q35_config_keys(&count);
+    for (i = 0; i < count; i++)
+        if (!applies_at_once(&keys[i]) && key_differs(&keys[i], now, next))
+            add_name(names, keys[i].section, keys[i].name);
+    for (i = 0; i < now->backend_count || i < next->backend_count; i++)
+        if (i >= next->backend_count)
+            add_name(names, "backend", now->backends[i].name);
+        else if (i >= now->backend_count || backend_differs(&now->backends[i], &next->backends[i]))
+            add_name(names, "backend", next->backends[i].name);
+    if (ranges_differ(now, next))
+        add_name(names, "schedule", "layers");
 }

@@ -22,6 +22,7 @@ name = fake
 context = {context}
 [backend none]
 path = none.so
+{backend}
 [schedule]
 max_sequences = {sequences}
 """

@@ -22,7 +22,7 @@ def run(tmp_path, *args, ini=None):
 
 
 def fill(q35d=''):
-    return INI.format(q35d=q35d, context=4096, sequences=4)
+    return INI.format(q35d=q35d, context=4096, sequences=4, backend='')
 
 
 def test_command_line(tmp_path):
@@ -201,7 +201,8 @@ def test_reload(start, tmp_path):
     # bad configurations change nothing
     good = d.ini.read_text()
     for text, message in [(good + '[nope]\n', 'nope'), (good.replace('log_level = info', 'log_level = 7'),
-                                                        'log_level'), ('', 'q35d.ini')]:
+                                                        'log_level'), ('', 'q35d.ini'),
+                          (good.replace('port = 0', 'port = 0\nhost = nonsense'), 'nonsense')]:
         d.ini.write_text(text)
         d.signal(signal.SIGHUP)
         d.wait_log('reload: .*' + message + '.*the old configuration stays')
@@ -215,7 +216,7 @@ def test_reload(start, tmp_path):
     keys.write_text('third-key\n')
     d.ini.write_text(good.replace('port = 0', 'port = 1') + 'max_batch = 7\n')
     d.signal(signal.SIGHUP)
-    d.wait_log(r'only a restart applies: port, \[schedule\] max_batch')
+    d.wait_log(r'only a restart applies: \[q35d\] port, \[schedule\] max_batch')
     assert authorized('third-key')
     # limits apply at once
     d.ini.write_text(good.replace('[model]', 'max_body_kib = 1\n[model]').replace('api_key_file', '; '))
@@ -243,7 +244,8 @@ def test_systemd_notify(start, tmp_path):
         s.bind(str(tmp_path / 'notify'))
         s.settimeout(120)
         gate = tmp_path / 'gate'
-        d = start(env={'NOTIFY_SOCKET': str(tmp_path / 'notify'), 'Q35_FAKE_LOAD': str(gate)},
+        d = start(env={'NOTIFY_SOCKET': str(tmp_path / 'notify'), 'Q35_FAKE_LOAD': str(gate),
+                       'WATCHDOG_USEC': '1000000'},
                   wait_ready=False)
         s.setblocking(False)
         with pytest.raises(BlockingIOError):
@@ -251,12 +253,47 @@ def test_systemd_notify(start, tmp_path):
         s.settimeout(120)
         gate.write_text('go')
         assert s.recv(100) == b'READY=1'
+        assert s.recv(100) == b'WATCHDOG=1'
         d.signal(signal.SIGHUP)
-        assert s.recv(100).startswith(b'RELOADING=1')
-        assert s.recv(100) == b'READY=1'
+        said = [next_state(s) for _ in range(2)]
+        assert said[0].startswith(b'RELOADING=1\nMONOTONIC_USEC=') and said[1] == b'READY=1'
         d.signal(signal.SIGTERM)
-        assert s.recv(100) == b'STOPPING=1'
+        assert next_state(s) == b'STOPPING=1'
         assert d.wait() == 0
+
+
+def next_state(s):
+    """What systemd is told next, but for life signs."""
+    while True:
+        text = s.recv(100)
+        if text != b'WATCHDOG=1':
+            return text
+
+
+def test_a_device_that_never_returns(start, tmp_path):
+    """Without isolate = process its thread is lost: that shows, and nothing waits for it for ever."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+        s.bind(str(tmp_path / 'notify'))
+        d = start('drain_seconds = 1', backend='hang_seconds = 1', env={
+            'NOTIFY_SOCKET': str(tmp_path / 'notify'), 'WATCHDOG_USEC': '400000'})
+        stuck = d.open_stream('/v1/completions', {'prompt': 'do:stuck:a'})
+        read_until(stuck, b'"a"')
+        wait_for('503', lambda: d.get('/ready')[0] == 503)
+        check_error(d.get('/ready'), 503, 'device_hangs')
+        assert d.get('/health')[0] == 200
+        assert json.loads(d.get('/q35/status')[1])['ready'] is False
+        assert d.metric('q35_ready') == 0
+        s.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                s.recv(100)
+        s.settimeout(1.5)
+        with pytest.raises(TimeoutError):  # systemd may restart it now
+            s.recv(100)
+        d.signal(signal.SIGTERM)
+        assert d.wait() == 3
+        assert 'does not return' in d.log()
+        stuck.close()
 
 
 def test_socket_activation(start):

@@ -3,6 +3,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/q35d/load.h"
 
@@ -74,6 +75,8 @@ static int serve(const char *path)
                            : q35_fail(&err, Q35_E_NOMEM, "no memory");
     if (st == Q35_OK)
         st = q35_server_run(s, &err);
+    if (s && q35_server_abandoned(s))
+        _exit(EXIT_CUT_OFF);
     q35d_loaded_destroy(l); /* the engine before the server: its thread still reports to it */
     q35_server_destroy(s);
     if (st == Q35_OK)

@@ -12,6 +12,7 @@
  *     do:hang:TEXT    TEXT, then nothing until cancelled
  *     do:fail:TEXT    TEXT, then FINISH_ERROR
  *     do:lost:TEXT    TEXT, then FINISH_ERROR with DEVICE_LOST
+ *     do:stuck:TEXT   TEXT, then the engine's thread never comes back
  *
  * Without a script it is letters drawn from prompt and seed, without end. Environment:
  *     Q35_FAKE_LOAD    loading waits until this file exists; "fail" in it makes loading fail

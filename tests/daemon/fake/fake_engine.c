@@ -9,7 +9,15 @@
 #include "q35/format.h"
 #include "tests/daemon/fake/fake.h"
 
-enum script { SCRIPT_LETTERS, SCRIPT_SAY, SCRIPT_SLOW, SCRIPT_HANG, SCRIPT_FAIL, SCRIPT_LOST };
+enum script {
+    SCRIPT_LETTERS,
+    SCRIPT_SAY,
+    SCRIPT_SLOW,
+    SCRIPT_HANG,
+    SCRIPT_FAIL,
+    SCRIPT_LOST,
+    SCRIPT_STUCK
+};
 
 struct q35_request {
     struct q35_request *next;
@@ -41,7 +49,7 @@ static bool is_lost(void)
 
 static void parse_script(struct q35_request *r)
 {
-    static const char *const words[] = {"", "say:", "slow:", "hang:", "fail:", "lost:"};
+    static const char *const words[] = {"", "say:", "slow:", "hang:", "fail:", "lost:", "stuck:"};
     const char *at = r->text, *last = NULL;
     size_t i;
     while ((at = strstr(at, "do:")) != NULL)
@@ -128,7 +136,12 @@ static void step(struct q35_engine *e, struct q35_request *r)
         return;
     token = next_token(r);
     r->next_ns = q35_now_ns() + (r->script == SCRIPT_SLOW ? 20000000u : 0);
-    if (token < 0 && r->script != SCRIPT_HANG) {
+    if (token < 0 && r->script == SCRIPT_STUCK) {
+        e->stats.run_since_ns = q35_now_ns();
+        pthread_mutex_unlock(&e->mutex);
+        for (;;)
+            pause();
+    } else if (token < 0 && r->script != SCRIPT_HANG) {
         q35_fail(&err, r->script == SCRIPT_LOST ? Q35_E_DEVICE_LOST : Q35_E_INTERNAL,
                  "the script says so");
         request_end(e, r, Q35_FINISH_ERROR, &err);

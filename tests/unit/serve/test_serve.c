@@ -234,10 +234,59 @@ static void restarts_are_named(void **state)
     q35_settings_need_restart(a, a, &names);
     assert_int_equal(names.len, 0);
     q35_settings_need_restart(a, b, &names);
-    assert_string_equal(names.data, "host, port");
+    assert_string_equal(names.data, "[q35d] host, [q35d] port");
     q35_str_fini(&names);
     q35_config_free(a);
     q35_config_free(b);
+}
+
+/* Each line of a section changed alone is either named or one that a reload applies. */
+static void no_key_is_forgotten(void **state)
+{
+    static const char base[] = "[q35d]\n[model]\n[schedule]\n[backend one]\npath = one.so\n";
+    static const struct {
+        const char *section, *line, *name; /* name NULL: applies at once */
+    } changes[] = {
+        {"[q35d]", "max_queue = 3", "[q35d] max_queue"},
+        {"[q35d]", "drain_seconds = 3", NULL},
+        {"[q35d]", "tls_cert = x", NULL},
+        {"[q35d]", "max_body_kib = 3", NULL},
+        {"[model]", "path = x", "[model] path"},
+        {"[model]", "context = 77", "[model] context"},
+        {"[schedule]", "micro_batch = 3", "[schedule] micro_batch"},
+        {"[schedule]", "probe_seconds = 3", "[schedule] probe_seconds"},
+        {"[schedule]", "kv_type = int8", "[schedule] kv_type"},
+        {"[schedule]", "layers.one = 0-3", "[schedule] layers"},
+        {"[backend one]", "required = true", "[backend] one"},
+        {"[backend one]", "isolate = process", "[backend] one"},
+        {"[backend one]", "hang_seconds = 3", "[backend] one"},
+        {"[backend one]", "require_certificate = true", "[backend] one"},
+        {"[backend one]", "its_own = 3", "[backend] one"},
+        {"", "[backend two]\npath = two.so", "[backend] two"},
+    };
+    struct q35_error err = Q35_ERROR_INIT;
+    struct q35_config *a, *b;
+    size_t i;
+    (void)state;
+    assert_int_equal(q35_config_parse(&a, base, "a.ini", &err), Q35_OK);
+    for (i = 0; i < Q35_COUNT(changes); i++) {
+        struct q35_str names = {0}, text = {0};
+        const char *at = strstr(base, changes[i].section) + strlen(changes[i].section);
+        if (!*changes[i].section)
+            at = base + strlen(base);
+        q35_str_addf(&text, "%.*s\n%s\n%s", (int)(at - base), base, changes[i].line, at);
+        if (q35_config_parse(&b, text.data, "b.ini", &err) != Q35_OK)
+            fail_msg("%s: %s", changes[i].line, err.message);
+        q35_settings_need_restart(a, b, &names);
+        assert_string_equal(names.data ? names.data : "", changes[i].name ? changes[i].name : "");
+        q35_str_clear(&names);
+        q35_settings_need_restart(b, a, &names);
+        assert_string_equal(names.data ? names.data : "", changes[i].name ? changes[i].name : "");
+        q35_str_fini(&names);
+        q35_str_fini(&text);
+        q35_config_free(b);
+    }
+    q35_config_free(a);
 }
 
 static void loopback_is_known(void **state)
@@ -350,6 +399,7 @@ int main(void)
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(origins_are_compared_whole),
         cmocka_unit_test(restarts_are_named),
+        cmocka_unit_test(no_key_is_forgotten),
         cmocka_unit_test(loopback_is_known),
         cmocka_unit_test(histograms_count),
         cmocka_unit_test(events_arrive_whole_and_in_order),
