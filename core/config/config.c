@@ -164,6 +164,9 @@ static enum q35_status on_section(void *user, const char *name, int line, struct
         }
     if (strncmp(name, "backend", 7) == 0 && (name[7] == ' ' || name[7] == '\t'))
         return backend_begin(l, name + 7 + strspn(name + 7, " \t"), line, err);
+    if (strcmp(name, "backend") == 0)
+        return q35_fail(err, Q35_E_CONFIG, "%s:%d: [backend] has no name: [backend NAME]", l->name,
+                        line);
     return q35_fail(err, Q35_E_CONFIG,
                     "%s:%d: unknown section [%s]; there are [q35d], [model], [backend NAME] and "
                     "[schedule]",
@@ -293,6 +296,8 @@ static enum q35_status unknown_key(const struct loader *l, const char *key, int 
         else if (strcmp(keys[i].name, key) == 0)
             snprintf(hint, sizeof(hint), "; it belongs to [%s]", keys[i].section);
     }
+    if (strcmp(l->section, "schedule") == 0)
+        q35_nearest_try(&near, key, "layers.NAME");
     if (!hint[0])
         q35_nearest_text(&near, hint);
     return q35_fail(err, Q35_E_CONFIG, "%s:%d: unknown key '%.80s' in [%s]%s", l->name, line, key,

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: MIT */
 #include "core/config/config.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@ enum q35_status q35_config_default(struct q35_config **out, const char *backend,
                                    struct q35_error *err)
 {
     const char *slash = strrchr(backend, '/'), *base = slash ? slash + 1 : backend;
-    size_t n = strlen(base);
+    size_t n = strlen(base), i;
+    char name[32] = "";
     char *path = slash ? realpath(backend, NULL) : NULL, *text = NULL;
     enum q35_status st;
     *out = NULL;
@@ -31,9 +33,11 @@ enum q35_status q35_config_default(struct q35_config **out, const char *backend,
         n -= 3;
     if (slash && !path)
         return q35_fail(err, Q35_E_NOT_FOUND, "there is no plugin %s", backend);
-    if (strpbrk(backend, "\n\r;") ||
-        asprintf(&text, "[backend %.*s]\npath = %s%s\nrequired = true\n", (int)n, base,
-                 path ? path : base, path || base[n] ? "" : ".so") < 0)
+    for (i = 0; i < n && i < sizeof(name) - 1; i++) /* a section's name has no dots */
+        name[i] = isalnum((unsigned char)base[i]) || strchr("_-", base[i]) ? base[i] : '_';
+    if (!n || strpbrk(backend, "\n\r;") ||
+        asprintf(&text, "[backend %s]\npath = %s%s\nrequired = true\n", name, path ? path : base,
+                 path || base[n] ? "" : ".so") < 0)
         st = q35_fail(err, Q35_E_INVALID, "bad name of a backend");
     else
         st = q35_config_parse(out, text, "<default>", err);

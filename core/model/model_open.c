@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "core/model/model_internal.h"
 #include "core/model/roles.h"
@@ -406,8 +407,13 @@ static enum q35_status open_with(struct q35_model **out, struct q35_gguf *gguf, 
 enum q35_status q35_model_open(struct q35_model **out, const char *path, struct q35_error *err)
 {
     struct q35_gguf *g;
-    enum q35_status st = q35_gguf_open(&g, path, err);
+    struct stat info;
+    enum q35_status st;
     *out = NULL;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return q35_fail(err, Q35_E_INVALID,
+                        "%s is a directory, not a packed model; make one with q35 convert", path);
+    st = q35_gguf_open(&g, path, err);
     return st == Q35_OK ? open_with(out, g, path, err) : st;
 }
 

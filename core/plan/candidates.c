@@ -198,8 +198,9 @@ enum q35_status plan_candidates(struct planner *p)
             return st;
     }
     if (p->count == 0)
-        return q35_fail(p->err, Q35_E_NOT_FOUND, "no device can be used: %s",
-                        p->log.data ? p->log.data : "there is none");
+        return q35_fail(p->err, Q35_E_NOT_FOUND, "no device can be used: %.*s",
+                        p->log.len ? (int)p->log.len - 1 : 13, /* without the last newline */
+                        p->log.len ? p->log.data : "there is none");
     make_groups(p);
     return Q35_OK;
 }

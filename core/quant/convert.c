@@ -21,28 +21,65 @@ static bool cancelled(const struct convert *c)
 
 /* ---- what to write ------------------------------------------------------------------------ */
 
+/* Takes the next PATTERN=SCHEME off the list at *at. */
+static enum q35_status next_type(const struct convert *c, const char **at, char pattern[160],
+                                 uint32_t *scheme)
+{
+    size_t len = strcspn(*at, ",");
+    char *eq;
+    if (len >= 160)
+        return q35_fail(c->err, Q35_E_INVALID, "tensor type '%.100s' is too long", *at);
+    memcpy(pattern, *at, len);
+    pattern[len] = '\0';
+    *at += len + ((*at)[len] == ',');
+    eq = strchr(pattern, '=');
+    if (!eq)
+        return q35_fail(c->err, Q35_E_INVALID, "tensor type '%s' is not PATTERN=SCHEME", pattern);
+    *eq = '\0';
+    *scheme = q35_scheme_find(eq + 1);
+    if (!*scheme)
+        return q35_fail(c->err, Q35_E_INVALID, "tensor type '%s=%s': there is no such scheme",
+                        pattern, eq + 1);
+    return Q35_OK;
+}
+
 /* The scheme that --tensor-type asks for; *out and *fixed stay as they are if no pattern fits. */
 static enum q35_status override(const struct convert *c, const char *name, uint32_t *out,
                                 bool *fixed)
 {
     const char *at = c->p->tensor_types;
-    while (at && *at) {
-        size_t len = strcspn(at, ",");
-        char item[160], *eq;
-        if (len >= sizeof(item))
-            return q35_fail(c->err, Q35_E_INVALID, "tensor type '%.100s' is too long", at);
-        memcpy(item, at, len);
-        item[len] = '\0';
-        eq = strchr(item, '=');
-        if (!eq || !q35_scheme_find(eq + 1))
-            return q35_fail(c->err, Q35_E_INVALID, "tensor type '%s' is not PATTERN=SCHEME", item);
-        *eq = '\0';
-        if (fnmatch(item, name, 0) == 0) {
-            *out = q35_scheme_find(eq + 1);
+    while (at && *at && !*fixed) {
+        char pattern[160];
+        uint32_t scheme;
+        enum q35_status st = next_type(c, &at, pattern, &scheme);
+        if (st != Q35_OK)
+            return st;
+        if (fnmatch(pattern, name, 0) == 0) {
+            *out = scheme;
             *fixed = true;
-            return Q35_OK;
         }
-        at += len + (at[len] == ',');
+    }
+    return Q35_OK;
+}
+
+/* A pattern for nothing is misspelled. */
+static enum q35_status check_patterns(const struct convert *c)
+{
+    const char *at = c->p->tensor_types;
+    while (at && *at) {
+        char pattern[160];
+        uint32_t scheme, i;
+        enum q35_status st = next_type(c, &at, pattern, &scheme);
+        if (st != Q35_OK)
+            return st;
+        for (i = 0; i < c->count; i++)
+            if (c->outputs[i].scheme && fnmatch(pattern, c->outputs[i].name, 0) == 0)
+                break;
+        if (i == c->count)
+            return q35_fail(c->err, Q35_E_INVALID,
+                            "tensor type '%s': no matrix has such a name; q35 inspect --tensors "
+                            "lists them",
+                            pattern);
     }
     return Q35_OK;
 }
@@ -88,7 +125,7 @@ static enum q35_status list_outputs(struct convert *c)
         st = add_output(c, Q35_ROLE_OUT_NORM, 0);
     if (st == Q35_OK && !p->tied)
         st = add_output(c, Q35_ROLE_HEAD, 0);
-    return st;
+    return st == Q35_OK ? check_patterns(c) : st;
 }
 
 /* One u32 column of the packed tensors' table. */

@@ -209,7 +209,11 @@ static void complain(const struct cli *cli, const char *format, va_list ap)
 
 int cli_error(const struct cli *cli, const struct q35_error *err)
 {
-    return cli_failf(cli, "%s", err->message[0] ? err->message : q35_status_text(err->status));
+    static const char made_up[] = "<default>:"; /* a configuration that the user never saw */
+    const char *text = err->message[0] ? err->message : q35_status_text(err->status);
+    if (strncmp(text, made_up, sizeof(made_up) - 1) == 0 && strstr(text, ": "))
+        text = strstr(text, ": ") + 2;
+    return cli_failf(cli, "%s", text);
 }
 
 int cli_failf(const struct cli *cli, const char *format, ...)

@@ -67,20 +67,27 @@ static void count_packed(struct totals *t, const struct q35_model *m)
     }
 }
 
+static void count_role(struct totals *t, const struct q35_source *s, uint32_t layer, uint32_t role)
+{
+    struct q35_source_tensor x;
+    if ((role == Q35_ROLE_HEAD && q35_source_params(s)->tied) ||
+        q35_source_tensor(s, layer, role, &x) != Q35_OK)
+        return;
+    count(t, x.name, q35_gguf_tensor_type_name(x.dtype), x.rows, x.cols, x.rows * x.row_bytes,
+          q35_role_infos[role].per_layer);
+}
+
+/* In the order of the layers, the embedding first. */
 static void count_source(struct totals *t, const struct q35_source *s)
 {
-    const struct q35_params *p = q35_source_params(s);
     uint32_t i, role;
-    for (role = 0; role < Q35_ROLE_INFO_COUNT; role++) {
-        bool per_layer = q35_role_infos[role].per_layer;
-        for (i = 0; i < (per_layer ? p->n_layers : 1); i++) {
-            struct q35_source_tensor x;
-            if ((p->tied && role == Q35_ROLE_HEAD) || q35_source_tensor(s, i, role, &x) != Q35_OK)
-                continue;
-            count(t, x.name, q35_gguf_tensor_type_name(x.dtype), x.rows, x.cols,
-                  x.rows * x.row_bytes, per_layer);
-        }
-    }
+    count_role(t, s, 0, Q35_ROLE_TOKEN_EMBED);
+    for (i = 0; i < q35_source_params(s)->n_layers; i++)
+        for (role = 0; role < Q35_ROLE_INFO_COUNT; role++)
+            if (q35_role_infos[role].per_layer)
+                count_role(t, s, i, role);
+    count_role(t, s, 0, Q35_ROLE_OUT_NORM);
+    count_role(t, s, 0, Q35_ROLE_HEAD);
 }
 
 /* ---- printing ----------------------------------------------------------------------------- */
@@ -112,6 +119,7 @@ static void print_params(const struct q35_params *p)
 
 static void print_totals(const struct totals *t, uint64_t file_bytes, bool packed, bool list)
 {
+    int width = 0;
     const json_t *v;
     size_t i;
     printf("parameters    %.3f million\n", (double)t->weights * 1e-6);
@@ -124,7 +132,12 @@ static void print_totals(const struct totals *t, uint64_t file_bytes, bool packe
         return;
     json_array_foreach(t->tensors, i, v)
     {
-        printf("  %-36s %-8s %8lld x %-8lld %12lld bytes  %7.4f bits\n",
+        int n = (int)strlen(json_string_value(json_object_get(v, "name")));
+        width = n > width ? n : width;
+    }
+    json_array_foreach(t->tensors, i, v)
+    {
+        printf("  %-*s %-8s %8lld x %-8lld %12lld bytes  %7.4f bits\n", width,
                json_string_value(json_object_get(v, "name")),
                json_string_value(json_object_get(v, "type")),
                json_integer_value(json_object_get(v, "rows")),

@@ -9,7 +9,7 @@
 
 #include "tools/q35/conversation.h"
 
-enum { TOKENS = 128 };
+enum { TOKENS = 128, CONTEXT = 8192 };
 
 static const struct cli_option options[] = {
     {'c', "config", "INI", "configuration with backends and schedule [one backend: cpu_simd]"},
@@ -29,7 +29,7 @@ static const struct cli_option options[] = {
     {0, "presence-penalty", "X", "subtract X from tokens seen before, -2 to 2 [0]"},
     {0, "penalty-window", "N", "tokens the penalties look back, 0: all [64]"},
     {0, "seed", "S", "seed of the sampler [0]"},
-    {0, "context", "N", "positions of KV cache [the model's]"},
+    {0, "context", "N", "positions of KV cache [the configuration's, else the model's up to 8192]"},
     {0, "kv-type", "TYPE", "KV cache in f16 or int8 [the configuration's, else f16]", "f16|int8"},
     {0, "draft", "HOW",
      "guess tokens ahead: none, or lookup in the text so far [the configuration's, else none]",
@@ -190,8 +190,10 @@ static int run(struct cli *cli)
         if (!prompt)
             return cli_failf(cli, "cannot read a prompt from standard input");
     }
-    if (!o.config_path)
+    if (!o.config_path) {
         o.max_sequences = 1;
+        o.context_most = CONTEXT; /* models of 131072 positions would need 10 GB for them */
+    }
     rc = session_open(&s, &o, &err) == Q35_OK ? CLI_OK : cli_error(cli, &err);
     if (rc == CLI_OK) {
         if (cli_flag(cli, "verbose")) {

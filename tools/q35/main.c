@@ -49,8 +49,8 @@ static int unknown_command(const char *name)
     size_t i;
     for (i = 0; i < Q35_COUNT(commands); i++)
         q35_nearest_try(&near, name, commands[i]->name);
-    fprintf(stderr, "q35: unknown command '%s'%s; 'q35 --help' lists them\n", name,
-            q35_nearest_text(&near, hint));
+    fprintf(stderr, "q35: unknown %s '%s'%s; 'q35 --help' lists the commands\n",
+            name[0] == '-' ? "option" : "command", name, q35_nearest_text(&near, hint));
     return CLI_USAGE;
 }
 

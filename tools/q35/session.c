@@ -39,6 +39,9 @@ enum q35_status session_open_model(struct session *s, const struct session_optio
         if (st == Q35_OK)
             st = q35_tokenizer_from_gguf(&s->tokenizer, q35_model_gguf(s->model), err);
     }
+    if (st == Q35_OK && o->context_most && !s->config->context &&
+        q35_model_params(s->model)->context > o->context_most)
+        s->config->context = o->context_most;
     if (st != Q35_OK)
         session_close(s);
     return st;

@@ -34,6 +34,7 @@ struct session_options {
     uint32_t max_batch;      /* 0: the configuration's */
     const char *kv_type;     /* "f16" or "int8"; NULL: the configuration's */
     const char *draft;       /* "none" or "lookup"; NULL: the configuration's */
+    uint32_t context_most;   /* of the model's context, if nothing else is said; 0: all of it */
 };
 
 /* Opens everything up to the engine. On failure everything is closed again. */

@@ -41,8 +41,11 @@ static enum q35_status prepare(struct q35d_loaded *l, const struct q35_config *c
     if (!config->model_path)
         return q35_fail(err, Q35_E_CONFIG, "%s: [model] has no path", config->path);
     st = q35_model_open(&l->model, config->model_path, err);
-    if (st == Q35_OK)
-        st = load_text(l, err);
+    if (st != Q35_OK) {
+        q35_error_prefix(err, "%s: [model] path", config->path);
+        return st;
+    }
+    st = load_text(l, err);
     if (st != Q35_OK) {
         q35_error_prefix(err, "%s", config->model_path);
         return st;

@@ -155,7 +155,7 @@ static const struct {
     {B "[]\n", "t:3: a section's name"},
     {B "[q35d\n", "t:3: '[' without ']'"},
     {B "[q35d] x\n", "t:3: text behind"},
-    {B "[backend]\n", "t:3: unknown section [backend]"},
+    {B "[backend]\n", "t:3: [backend] has no name"},
     {B "[backendb]\n", "t:3: unknown section [backendb]"},
     {"[backend a/../b]\npath = x\n", "t:1: a backend's name"},
     {"[backend "
@@ -185,6 +185,8 @@ static const struct {
     {B "x = \xc0\xaf\n", "t:3: invalid UTF-8 in column 5"},
     {B "x = \xed\xa0\x80\n", "t:3: invalid UTF-8 in column 5"},
     {B "x = \xe2\x82", "t:3: invalid UTF-8 in column 5"},
+    {B "[schedule]\nlayers = 1-2\n",
+     "t:4: unknown key 'layers' in [schedule], did you mean 'layers.NAME'?"},
     {B "[schedule]\nlayers.b = 1-2\n", "t:4: layers.b: there is no [backend b]"},
     {B "[schedule]\nlayers.a = 2-1\n", "t:4: layers.a = 2-1: expected FIRST-LAST"},
     {B "[schedule]\nlayers.a = 1-\n", "t:4: layers.a = 1-: expected FIRST-LAST"},

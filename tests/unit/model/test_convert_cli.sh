@@ -27,6 +27,11 @@ assert d["tokenizer"].startswith("llama, 288 tokens"), d
 PY
 "$q35" inspect "$dir/in.gguf" --tensors >"$dir/log" || fail "inspect of a float model"
 grep -q 'blk.1.ffn_down.weight *F32' "$dir/log" || fail "no list of tensors"
+# layer after layer, in columns
+[ "$(grep -c '^  ' "$dir/log")" -eq 21 ] && [ "$(sed -n '2,$s/^  .* bytes  //p' "$dir/log" | wc -l)" -eq 21 ] ||
+    fail "tensors: $(cat "$dir/log")"
+[ "$(sed -n 's/^  \(blk.[01]\).*/\1/p' "$dir/log" | uniq | wc -l)" -eq 2 ] || fail "order of tensors"
+[ "$(grep '^  ' "$dir/log" | awk '{ print length }' | sort -u | wc -l)" -eq 1 ] || fail "columns"
 "$q35" inspect "$dir/in.gguf" --verify >/dev/null 2>&1 && fail "verified a float model"
 
 # A damaged code is found.
@@ -52,6 +57,8 @@ check_refused 'No such file' "$dir/absent.gguf" -o "$dir/x.gguf"
 check_refused 'cannot create' "$dir/in.gguf" -o "$dir/absent/x.gguf"
 check_refused 'expected one of trellis|' "$dir/in.gguf" -o "$dir/x.gguf" --scheme q4
 check_refused 'PATTERN=SCHEME' "$dir/in.gguf" -o "$dir/x.gguf" --tensor-type blk
+check_refused 'no such scheme' "$dir/in.gguf" -o "$dir/x.gguf" --tensor-type 'blk*=q4'
+check_refused "'blok.\*': no matrix has" "$dir/in.gguf" -o "$dir/x.gguf" --tensor-type '*.ffn_up.*=vq2,blok.*=vq2'
 check_refused '-o FILE is missing' "$dir/in.gguf"
 check_refused '--damp needs --calibrate' "$dir/in.gguf" -o "$dir/x.gguf" --damp 0.1
 "$make" small nan "$dir/nan.gguf"

@@ -8,8 +8,10 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import sys
+import tempfile
 
 q35, model = sys.argv[1:3]
 if not os.path.exists(model):
@@ -34,6 +36,17 @@ refused("--system needs --chat", "-p", "x", "--system", "y")
 refused("unknown option --temperature, did you mean --temp?", "--temperature", "1")
 refused("unexpected argument 'hello'", "hello")
 
+
+def failed(words, *args):
+    p = subprocess.run([q35, "run", "-p", "x", *args], capture_output=True, text=True, timeout=60)
+    assert p.returncode == 1 and p.stdout == "" and p.stderr.startswith("q35 run: " + words), p.stderr
+
+
+failed("/ is a directory, not a packed model; make one with q35 convert", "-m", "/")
+failed("cannot open nope: No such file", "-m", "nope")
+failed("required [backend nope]: no such file", "-m", model, "-b", "nope")
+failed("there is no plugin ./nope.so", "-m", model, "-b", "./nope.so")
+
 # One message, and the same as the first of a conversation.
 hello, more = "Tell me a story about a red fox named Ann.", "And then?"
 rc, once, err = run("--chat", "-p", hello)
@@ -57,6 +70,21 @@ rc, out, err = run("--context", "64", "-p", "a " * 20, "-n", "60")
 assert rc == 1 and "exceed the context of 64" in err, err
 rc, out, err = run("--context", "32", "--chat", text="word " * 60 + "\n")
 assert rc == 1 and "the context 32; /clear" in err, err
+
+# A model of many positions does not get memory for all of them unasked.
+with tempfile.TemporaryDirectory() as tmp:
+    with open(model, "rb") as f:
+        data = f.read()
+    key = b"llama.context_length" + struct.pack("<I", 4)
+    assert data.count(key) == 1
+    at = data.index(key) + len(key)
+    long = os.path.join(tmp, "long.q35.gguf")
+    with open(long, "wb") as f:
+        f.write(data[:at] + struct.pack("<I", 100000) + data[at + 4:])
+    for more, positions in (([], 8192), (["--context", "10000"], 10000)):
+        p = subprocess.run([q35, "run", "-m", long, "-p", "x", "-n", "1", "--json", *more],
+                           capture_output=True, text=True, timeout=60)
+        assert positions <= json.loads(p.stdout)["plan"]["kv_tokens"] < positions + 64, p.stdout
 
 # Nobody reads: it ends, without a word. The disk is full: it says so.
 p = subprocess.Popen(base + ["-p", "Once", "--ignore-eos", "-n", "400"], stdout=subprocess.PIPE,
