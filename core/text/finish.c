@@ -167,8 +167,10 @@ static bool byte_name(const char *text, size_t len, char *byte)
         return false;
     hi = hex_digit(text[3]);
     lo = hex_digit(text[4]);
+    if (hi < 0 || lo < 0)
+        return false;
     *byte = (char)(hi << 4 | lo);
-    return hi >= 0 && lo >= 0;
+    return true;
 }
 
 static void add_spaced(struct q35_str *pool, const char *text, size_t len)

@@ -54,7 +54,7 @@ static struct q35_tokenizer *from(const char *json, const char *config)
     "ab\":6,"                                                                                      \
     "\"abc\":7,\"<0xC3>\":8,\"<0xA9>\":9,\"1\":10,\"12\":11,\"\xc4\xa0\":12,\"\xc4\xa0"            \
     "a\":13,"                                                                                      \
-    "\"<0x21>\":14,\"2\":15"
+    "\"<0x21>\":14,\"2\":15,\"<0xZ!>\":16"
 #define MERGES "\"a b\",[\"ab\",\"c\"],\"1 2\""
 #define ADDED                                                                                      \
     "{\"id\":20,\"content\":\"<s>\",\"special\":true,\"normalized\":false},"                       \
@@ -93,8 +93,10 @@ static void sentencepiece_by_merges(void **state)
     assert_int_equal(q35_tokenizer_bos(t), 20);
     assert_int_equal(q35_tokenizer_eos(t), 21);
     assert_true(q35_tokenizer_is_end(t, 21));
-    assert_int_equal(q35_tokenizer_vocab(t), 23); /* ids 16 .. 19 have no names */
+    assert_int_equal(q35_tokenizer_vocab(t), 23); /* ids 17 .. 19 have no names */
     assert_int_equal(q35_tokenizer_piece(t, 17, false).len, 0);
+    assert_memory_equal(q35_tokenizer_piece(t, 14, false).data, "!", 1);
+    assert_memory_equal(q35_tokenizer_piece(t, 16, false).data, "<0xZ!>", 6); /* not a byte's */
     q35_tokenizer_destroy(t);
 }
 
