@@ -324,6 +324,7 @@ enum q35_status iso_call(struct iso_session *s, const struct iso_request *reques
     if (err && (reply->status != Q35_OK || reply->err.message[0])) {
         *err = reply->err;
         err->size = (uint32_t)sizeof(*err);
+        err->status = reply->status; /* a worker may contradict itself */
     }
     return (enum q35_status)reply->status;
 }
