@@ -1,17 +1,15 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
+
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "core/config/config.h"
 
 /* libFuzzer target for configurations: whatever the bytes, the file is read or refused with its
  * name and, but for what concerns the whole file, a line. */
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+static const char *const fuzz_files[8];
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

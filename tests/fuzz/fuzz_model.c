@@ -1,11 +1,8 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fuzz.h"
+
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "core/model/gguf.h"
 #include "core/model/model.h"
@@ -15,9 +12,8 @@
 /* libFuzzer target for everything that reads model files. The first byte chooses the reader; the
  * rest is the file. */
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static char config_dir[64];
+static const char *const fuzz_files[8] = {"config.json", "model.safetensors",
+                                          "model.safetensors.index.json"};
 
 /* Every accessor on every key and tensor; sums keep the reads alive. */
 static uint64_t walk_gguf(const struct q35_gguf *g)
@@ -131,16 +127,6 @@ static void open_safetensors(const uint8_t *data, size_t size)
     free(s.raw);
 }
 
-static void write_all(const char *path, const uint8_t *data, size_t size)
-{
-    FILE *f;
-    unlink(path); /* rewriting a file may wait for the disk */
-    f = fopen(path, "wb");
-    if (!f || fwrite(data, 1, size, f) != size)
-        abort();
-    fclose(f);
-}
-
 static void open_source(const char *path)
 {
     struct q35_error err = Q35_ERROR_INIT;
@@ -163,19 +149,6 @@ static void open_source_gguf(const uint8_t *data, size_t size)
     close(fd);
 }
 
-static void remove_dir(void)
-{
-    static const char *const names[] = {"config.json", "model.safetensors",
-                                        "model.safetensors.index.json"};
-    char path[128];
-    size_t i;
-    for (i = 0; i < Q35_COUNT(names); i++) {
-        snprintf(path, sizeof(path), "%s/%s", config_dir, names[i]);
-        unlink(path);
-    }
-    rmdir(config_dir);
-}
-
 /* A directory whose config.json, or shard index, is the input. */
 static void open_source_dir(const uint8_t *data, size_t size, bool index)
 {
@@ -185,25 +158,19 @@ static void open_source_dir(const uint8_t *data, size_t size, bool index)
         "\"max_position_embeddings\":8}";
     static const char file[] = "\x02\0\0\0\0\0\0\0{}";
     char path[128];
-    if (!config_dir[0]) {
-        snprintf(config_dir, sizeof(config_dir), "/tmp/q35-fuzz-XXXXXX");
-        if (!mkdtemp(config_dir))
-            abort();
-        atexit(remove_dir);
-        snprintf(path, sizeof(path), "%s/model.safetensors", config_dir);
-        write_all(path, (const uint8_t *)file, sizeof(file) - 1);
-    }
-    snprintf(path, sizeof(path), "%s/model.safetensors.index.json", config_dir);
+    if (!fuzz_dir[0])
+        fuzz_write(fuzz_path(path, "model.safetensors"), file, sizeof(file) - 1);
+    fuzz_path(path, "model.safetensors.index.json");
     if (index)
-        write_all(path, data, size);
+        fuzz_write(path, data, size);
     else
         unlink(path);
-    snprintf(path, sizeof(path), "%s/config.json", config_dir);
+    fuzz_path(path, "config.json");
     if (index)
-        write_all(path, (const uint8_t *)config, sizeof(config) - 1);
+        fuzz_write(path, config, sizeof(config) - 1);
     else
-        write_all(path, data, size);
-    open_source(config_dir);
+        fuzz_write(path, data, size);
+    open_source(fuzz_folder());
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
