@@ -31,6 +31,7 @@ int main(void)
     printf("\"row_bytes\": %u,\n", Q35_ROW_BYTES);
     printf("\"tile_bytes\": %u,\n", Q35_TILE_BYTES);
     printf("\"table_len\": %u,\n", Q35_TABLE_LEN);
+    printf("\"col_align\": %u,\n", Q35_COL_ALIGN);
     printf("\"b_step\": %d,\n", Q35_B_STEP);
     printf("\"blob_tables\": %u,\n", Q35_BLOB_TABLES);
     printf("\"lpu_tile_bytes\": %u,\n", GROQ_TILE_BYTES);

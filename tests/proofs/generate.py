@@ -35,27 +35,28 @@ def levels(values):
 
 
 def cover(points, step):
-    """Squares of side `step` over the middle six tenths of a codebook, the best point for each, and
-    the largest squared distance from a square's corner to its point."""
+    """Squares (or cubes) of side `step` over the middle six tenths of a codebook, the best point for
+    each, and the largest squared distance from a corner to its point. The axes' origins and counts,
+    that distance, and the points in nested lists, the first axis innermost."""
     def span(values):
         low, high = min(values), max(values)
         n = -(-6 * (high - low) // (10 * step))
         return (low + high - n * step) // 2, n
 
-    def worst(p, x, y):
-        return max((x - p[0]) ** 2, (x + step - p[0]) ** 2) + \
-            max((y - p[1]) ** 2, (y + step - p[1]) ** 2)
+    def worst(p, at):
+        return sum(max((x - v) ** 2, (x + step - v) ** 2) for x, v in zip(at, p))
 
-    (x0, nx), (y0, ny) = span([p[0] for p in points]), span([p[1] for p in points])
-    rows, r2 = [], 0
-    for j in range(ny):
-        row = []
-        for i in range(nx):
-            at = x0 + i * step, y0 + j * step
-            row.append(min(points, key=lambda p: worst(p, *at)))
-            r2 = max(r2, worst(row[-1], *at))
-        rows.append(row)
-    return x0, y0, nx, r2, rows
+    def cells(axis, at):
+        if axis < 0:
+            best = min(points, key=lambda p: worst(p, at))
+            distances.append(worst(best, at))
+            return best
+        low, n = spans[axis]
+        return [cells(axis - 1, (low + i * step,) + at) for i in range(n)]
+
+    spans, distances = [span(v) for v in zip(*points)], []
+    found = cells(len(spans) - 1, ())
+    return spans, max(distances), found
 
 
 COVER_STEP = 8
@@ -67,19 +68,21 @@ def lean(c):
     out.append("def cover_h : Int := %d" % COVER_STEP)
     for s in c["schemes"]:
         n = s["id"]
-        if s["weights"] == 3:
-            continue
-        for t in ("a0", "a1", "b"):
+        tables = ("a0", "a1", "a2")[:max(2, s["weights"])]
+        for t in tables + ("b",):
             out.append("def %s_%d : List Int := %s" % (t, n, s[t]))
         if n in (1, 5):
             for t in ("0", "1")[:1 if n == 5 else 2]:
                 out.append("def levels%s_%d : List Int := %s\ndef gap%s_%d : Int := %d" % (
                     t, n, levels(s["a" + t])[0], t, n, levels(s["a" + t])[1]))
         else:
-            x, y, nx, r2, rows = cover(list(zip(s["a0"], s["a1"])), COVER_STEP)
-            out += ["def cover_x_%d : Int := %d" % (n, x), "def cover_y_%d : Int := %d" % (n, y),
-                    "def cover_n_%d : Nat := %d" % (n, nx), "def cover_r2_%d : Int := %d" % (n, r2),
-                    "def cover_%d : List (List (Int × Int)) := %s" % (n, rows)]
+            spans, r2, found = cover(list(zip(*(s[t] for t in tables))), COVER_STEP)
+            out += ["def cover_%s_%d : Int := %d" % (axis, n, low) for axis, (low, _) in zip("xyz", spans)]
+            out += ["def cover_%s_%d : Nat := %d" % (axis, n, count)
+                    for axis, (_, count) in zip("nm", spans[:-1])]
+            out += ["def cover_r2_%d : Int := %d" % (n, r2), "def cover_%d : %s := %s" % (
+                n, "List (List (List (Int × Int × Int)))" if len(spans) == 3 else "List (List (Int × Int))",
+                found)]
     return "\n".join(out + ["end Q35"]) + "\n"
 
 

@@ -19,7 +19,7 @@ import generate
 from lean_variants import VARIANTS
 
 HERE = pathlib.Path(__file__).parent / "lean"
-FILES = ["Format", "Sum", "Quantizer", "Tables", "Matvec", "Tiling"]
+FILES = ["Format", "Sum", "Quantizer", "Tables", "Triple", "Matvec", "Tiling"]
 FORBIDDEN = (r"\b(sorry|admit|axiom|native_decide|ofReduceBool|unsafe|implemented_by|extern|opaque|"
              r"run_cmd|elab|macro|syntax|initialize|skipKernelTC)\b")
 AXIOMS = {"propext", "Quot.sound", "Classical.choice"}

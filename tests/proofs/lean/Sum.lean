@@ -74,6 +74,44 @@ theorem every_partial_sum (s : Sum) (h : s.InRange) (k : s.products ≤ max_cols
     simp only [Sum.products, Sum.value] at k f
     exact ⟨f, hl h.1 (by omega), hr h.2 (by omega)⟩
 
+/-- Products that are not zero for sure: a padding column's activation is. -/
+def Sum.counted : Sum → Int
+  | .zero => 0
+  | .product _ q => if q = 0 then 0 else 1
+  | .add l r => l.counted + r.counted
+
+private theorem counted_bound (s : Sum) (h : s.InRange) :
+    s.value ≤ s.counted * 16129 ∧ -(s.counted * 16129) ≤ s.value ∧ 0 ≤ s.counted := by
+  induction s with
+  | zero => simp [Sum.value, Sum.counted]
+  | product w q =>
+    have b := int_product_bound w q 127 h.1 h.2.1 h.2.2.1 h.2.2.2
+    simp only [Sum.value, Sum.counted]
+    split
+    · next e => subst e; simp
+    · omega
+  | add l r hl hr =>
+    have a := hl h.1
+    have b := hr h.2
+    simp only [Sum.value, Sum.counted]
+    omega
+
+/-- So the columns up to the padded K may be summed as well, although there can be more than max_cols of them. -/
+theorem padding_is_free (s : Sum) (h : s.InRange) (k : s.counted ≤ max_cols) : s.NoOverflow := by
+  induction s with
+  | zero => exact trivial
+  | product w q =>
+    have b := int_product_bound w q 127 h.1 h.2.1 h.2.2.1 h.2.2.2
+    simp only [Sum.NoOverflow, int32_max]
+    omega
+  | add l r hl hr =>
+    have a := counted_bound l h.1
+    have b := counted_bound r h.2
+    simp only [Sum.counted, max_cols] at k
+    refine ⟨?_, hl h.1 (by simp only [max_cols]; omega), hr h.2 (by simp only [max_cols]; omega)⟩
+    simp only [int32_max]
+    omega
+
 /-- One column more can overflow. -/
 theorem bound_is_exact : (max_cols + 1) * (w_max * w_max) > int32_max := by decide
 
