@@ -69,17 +69,19 @@ static const struct blas *open_one(const char *path, struct q35_error *err)
     return l ? &l->blas : NULL;
 }
 
-const struct blas *blas_open(const char *path, struct q35_error *err)
+const struct blas *blas_open(const char *path, int driver, struct q35_error *err)
 {
-    static const char *const newest[] = {"libcublasLt.so.13", "libcublasLt.so.12",
-                                         "libcublasLt.so.11"};
     const struct blas *b = NULL;
-    size_t i;
+    char name[32];
+    int newest = driver / 1000 < 13 ? driver / 1000 : 13, major;
     if (path)
         return open_one(path, err);
-    for (i = 0; i < sizeof(newest) / sizeof(*newest) && !b; i++)
-        b = open_one(newest[i], err);
+    for (major = newest; major >= 11 && !b; major--) {
+        snprintf(name, sizeof(name), "libcublasLt.so.%d", major);
+        b = open_one(name, err);
+    }
     if (!b)
-        q35_soft_fail(err, Q35_E_NOT_FOUND, "looked for libcublasLt.so.13, .12 and .11");
+        q35_soft_fail(err, Q35_E_NOT_FOUND, "looked for libcublasLt.so.%d%s", newest,
+                      newest > 11 ? " and down to .11" : "");
     return b;
 }

@@ -74,8 +74,9 @@ struct blas {
     char path[512]; /* what was opened */
 };
 
-/* Opens the library at `path`, or with NULL the newest that the system has, once for each path.
- * NULL if it cannot be used; then err->message says why. The library stays loaded. [any] */
-const struct blas *blas_open(const char *path, struct q35_error *err);
+/* Opens the library at `path`, or with NULL the newest that the system has and a driver of that
+ * version (12040 is 12.4) can run, which no later major one is; once for each path. NULL if it
+ * cannot be used; then err->message says why. The library stays loaded. [any] */
+const struct blas *blas_open(const char *path, int driver, struct q35_error *err);
 
 #endif

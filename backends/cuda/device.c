@@ -199,6 +199,10 @@ enum q35_status cuda_device_open(const struct cuda_config *config, struct q35_de
     *out = NULL;
     if (!dev)
         return q35_soft_fail(err, Q35_E_NOMEM, "no memory for a device");
+    if (pthread_mutex_init(&dev->capture_lock, NULL)) {
+        free(dev);
+        return q35_soft_fail(err, Q35_E_NOMEM, "no memory for a lock");
+    }
     dev->objects.prev = dev->objects.next = &dev->objects;
     dev->host = config->host;
     dev->cu = config->cu;
@@ -232,6 +236,7 @@ void cuda_close(struct q35_device *dev)
     }
     context_fini(dev);
     cuda_timeline_fini(&dev->time);
+    pthread_mutex_destroy(&dev->capture_lock);
     free(dev);
 }
 
@@ -392,20 +397,25 @@ enum q35_status cuda_buffer_read(struct q35_buffer *buffer, uint64_t offset, voi
     return st;
 }
 
-/* Work of one device so far, before work of the other from now on. */
+/* Work of one device so far, before work of the other from now on. Neither stream may be capturing
+ * then: what another thread enqueues would become part of the graph. */
 static enum q35_status order(struct q35_device *first, struct q35_device *then,
                              struct q35_error *err)
 {
     const struct cu *cu = first->cu;
     enum q35_status st;
     cuda_enter(first);
+    pthread_mutex_lock(&first->capture_lock);
     st = cuda_check(first, cu->EventRecord(first->peer, first->stream), "marking a stream", err);
+    pthread_mutex_unlock(&first->capture_lock);
     cuda_leave(first);
     if (st)
         return st;
     cuda_enter(then);
+    pthread_mutex_lock(&then->capture_lock);
     st = cuda_check(then, cu->StreamWaitEvent(then->stream, first->peer, 0),
                     "waiting for another GPU", err);
+    pthread_mutex_unlock(&then->capture_lock);
     cuda_leave(then);
     return st;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "soft.h"
 
@@ -46,11 +47,19 @@ int cu_is_sticky(cu_result code)
     case 710: /* device-side assert */
     case CU_ERROR_LAUNCH_FAILED:
     case 721: /* tensor memory leak */
+    case 810: /* the MPS server has ended this client */
+    case 911: /* external device */
     case CU_ERROR_UNKNOWN:
         return 1;
     default:
         return code >= 714 && code <= 718; /* stack, instruction, alignment, address space, PC */
     }
+}
+
+/* Kernels that this driver cannot load: of a newer compiler, or PTX and nothing to compile it. */
+static int cu_is_image(cu_result code)
+{
+    return code == CU_ERROR_INVALID_IMAGE || code == 218 /* PTX */ || (code >= 221 && code <= 223);
 }
 
 enum q35_status cu_fail(const struct cu *cu, struct q35_error *err, cu_result code,
@@ -62,8 +71,8 @@ enum q35_status cu_fail(const struct cu *cu, struct q35_error *err, cu_result co
         st = Q35_E_DEVICE_LOST;
     else if (code == CU_ERROR_OUT_OF_MEMORY)
         st = Q35_E_CAPACITY;
-    else if (code == CU_ERROR_NO_BINARY_FOR_GPU || code == CU_ERROR_NOT_SUPPORTED || code == 218 ||
-             code == 222)
+    else if (code == CU_ERROR_NO_BINARY_FOR_GPU || code == CU_ERROR_NOT_SUPPORTED ||
+             cu_is_image(code))
         st = Q35_E_UNSUPPORTED;
     if (cu->GetErrorName(code, &name) || !name)
         name = "unknown code";
@@ -115,6 +124,7 @@ static enum q35_status start(struct loaded *l, struct q35_error *err)
         dlclose(l->lib);
         return st;
     }
+    l->cu.pid = getpid();
     code = l->cu.Init(0); /* from here on the driver stays: it cannot be unloaded */
     if (code == CU_ERROR_NO_DEVICE)
         return q35_soft_fail(err, Q35_E_NOT_FOUND, "%s is there, but no GPU", l->cu.path);
@@ -166,6 +176,11 @@ enum q35_status cu_open(const struct cu **out, const char *path, struct q35_erro
         ;
     if (!l)
         l = load(path, &own);
+    else if (l->cu.pid != getpid()) {
+        l = NULL;
+        own.status = (int32_t)q35_soft_fail(&own, Q35_E_NOT_FOUND,
+                                            "%s was started before this process was forked", path);
+    }
     pthread_mutex_unlock(&lock);
     if (!l) {
         uint32_t size = err ? err->size : 0;

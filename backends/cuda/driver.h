@@ -31,6 +31,7 @@ enum {
     CU_ERROR_NOT_INITIALIZED = 3,
     CU_ERROR_NO_DEVICE = 100,
     CU_ERROR_INVALID_DEVICE = 101,
+    CU_ERROR_INVALID_IMAGE = 200,
     CU_ERROR_INVALID_CONTEXT = 201,
     CU_ERROR_NO_BINARY_FOR_GPU = 209,
     CU_ERROR_ECC_UNCORRECTABLE = 214,
@@ -43,6 +44,9 @@ enum {
     CU_ERROR_PEER_ACCESS_ALREADY_ENABLED = 704,
     CU_ERROR_LAUNCH_FAILED = 719,
     CU_ERROR_NOT_SUPPORTED = 801,
+    CU_ERROR_CAPTURE_UNSUPPORTED = 900, /* and on to CAPTURE_WRONG_THREAD */
+    CU_ERROR_CAPTURE_INVALIDATED = 901,
+    CU_ERROR_CAPTURE_WRONG_THREAD = 908,
     CU_ERROR_UNKNOWN = 999
 };
 
@@ -63,11 +67,6 @@ enum {
     CU_CAPTURE_THREAD_LOCAL = 1,
     CU_FUNC_MAX_DYNAMIC_SHARED = 8
 };
-
-/* Keys of cuLaunchKernel's `extra`. */
-#define CU_LAUNCH_END ((void *)0)
-#define CU_LAUNCH_BUFFER ((void *)1)
-#define CU_LAUNCH_SIZE ((void *)2)
 
 /* X(member, exported name, parameters) */
 #define CU_FUNCTIONS(X)                                                                            \
@@ -134,7 +133,8 @@ struct cu {
 #undef CU_MEMBER
     char path[512]; /* what was opened */
     int version;    /* 12040 is 12.4 */
-    int device_count;
+    int device_count; /* all, whatever their age */
+    int pid; /* of the process that initialised it: the driver does not survive a fork */
     int emulated; /* it exports CU_EMULATED: kernels run elsewhere, no code is needed */
 };
 

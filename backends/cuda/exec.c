@@ -205,7 +205,7 @@ static enum q35_status quantize(struct cuda_batch *b, const struct cuda_layer *l
         a.norm = vector(l, from->norm);
     n = q35_cu_rotate_set(&a, &b->dev->limits, launches);
     for (i = 0; i < n; i++)
-        TRY(cuda_launch(b->dev, &launches[i], &a, sizeof(a), err));
+        TRY(cuda_launch(b->dev, &launches[i], &a, err));
     return Q35_OK;
 }
 
@@ -248,7 +248,7 @@ static enum q35_status rope_table(struct cuda_batch *b, const struct cuda_layer 
         have->tensors[Q35_ROLE_ROPE_FREQ].desc.hash == l->tensors[Q35_ROLE_ROPE_FREQ].desc.hash)
         return Q35_OK;
     b->rope_layer = l;
-    return cuda_launch(b->dev, &launch, &a, sizeof(a), err);
+    return cuda_launch(b->dev, &launch, &a, err);
 }
 
 static struct q35_cu_kv kv_of(const struct cuda_batch *b, const struct cuda_layer *l)
@@ -287,7 +287,7 @@ static enum q35_status attend(struct cuda_batch *b, const struct cuda_layer *l,
         a.parts = cuda_at(b->dev->parts.at);
     n = q35_cu_attn_set(&a, launches);
     for (i = 0; i < n; i++)
-        TRY(cuda_launch(b->dev, &launches[i], &a, sizeof(a), err));
+        TRY(cuda_launch(b->dev, &launches[i], &a, err));
     return Q35_OK;
 }
 
@@ -319,7 +319,7 @@ static enum q35_status attention(struct cuda_batch *b, const struct cuda_layer *
     TRY(linear(b, l, &x, qkv, 3, err));
     if (d->rope_dim)
         TRY(rope_table(b, l, err));
-    TRY(cuda_launch(b->dev, &launch, &a, sizeof(a), err));
+    TRY(cuda_launch(b->dev, &launch, &a, err));
     return attend(b, l, err);
 }
 
@@ -358,7 +358,7 @@ static enum q35_status embed(struct cuda_batch *b, const struct cuda_layer *l,
                              .rot_block = t->desc.rot_block,
                              .embed_scale = l->desc.embed_scale};
     struct q35_cu_launch launch = q35_cu_embed_set(&a, &b->dev->limits);
-    return cuda_launch(b->dev, &launch, &a, sizeof(a), err);
+    return cuda_launch(b->dev, &launch, &a, err);
 }
 
 enum q35_status cuda_copy_out(struct cuda_batch *b, cu_ptr from, uint64_t offset, uint64_t bytes,
@@ -381,7 +381,7 @@ static enum q35_status choose(struct cuda_batch *b, const struct cuda_layer *l, 
                               .n = n,
                               .vocab = l->desc.vocab};
     struct q35_cu_launch launch = q35_cu_argmax_set(&a);
-    return cuda_launch(b->dev, &launch, &a, sizeof(a), err);
+    return cuda_launch(b->dev, &launch, &a, err);
 }
 
 enum q35_status cuda_copy_head(struct cuda_batch *b, const struct cuda_layer *l,

@@ -126,7 +126,7 @@ void cuda_gemm_open(struct q35_device *dev, const struct cuda_config *config)
     dev->gemm.mode = config->prefill;
     if (config->prefill == CUDA_PREFILL_KERNEL)
         return;
-    dev->gemm.lib = blas_open(config->cublaslt, &err);
+    dev->gemm.lib = blas_open(config->cublaslt, dev->cu->version, &err);
     if (dev->gemm.lib)
         return;
     snprintf(text, sizeof(text), "cuda: no cuBLASLt, prefill is left to the own kernels: %.300s",
@@ -297,13 +297,13 @@ static enum q35_status some_rows(struct q35_device *dev, const struct q35_cu_mat
     enum q35_status st;
     if (!s)
         return q35_soft_fail(err, Q35_E_INTERNAL, "cuBLASLt: a shape was lost");
-    st = cuda_launch(dev, &decode, &d, sizeof(d), err);
+    st = cuda_launch(dev, &decode, &d, err);
     if (!st) {
         st = multiply(dev, s, w, a->q, sums, err);
         if (st)
             give_up(dev, err ? err->message : "a product failed");
     }
-    return st ? st : cuda_launch(dev, &rescale, &r, sizeof(r), err);
+    return st ? st : cuda_launch(dev, &rescale, &r, err);
 }
 
 static enum q35_status by_library(struct q35_device *dev, const struct q35_cu_matmul *a,
@@ -368,7 +368,7 @@ static enum q35_status trial(struct cuda_batch *b, struct cuda_trial *t,
     enum q35_status st =
         cuda_check(dev, dev->cu->EventRecord(g->begin, dev->stream), "timing", err);
     if (!st)
-        st = library ? by_library(dev, a, err) : cuda_launch(dev, own, a, sizeof(*a), err);
+        st = library ? by_library(dev, a, err) : cuda_launch(dev, own, a, err);
     if (!st)
         st = cuda_check(dev, dev->cu->EventRecord(g->end, dev->stream), "timing", err);
     if (!st)
@@ -396,5 +396,5 @@ enum q35_status cuda_product(struct cuda_batch *b, const struct q35_cu_matmul *a
             return trial(b, t, a, own, err);
         library = t && t->count == TRIALS && t->ms[1] < t->ms[0];
     }
-    return library ? by_library(dev, a, err) : cuda_launch(dev, own, a, sizeof(*a), err);
+    return library ? by_library(dev, a, err) : cuda_launch(dev, own, a, err);
 }

@@ -68,24 +68,40 @@ static enum q35_status all_layers(struct cuda_batch *b, struct q35_error *err)
     return st;
 }
 
+/* What the stream captures of the layers; *graph is NULL if that fails. */
+static cu_result capture_layers(struct cuda_batch *b, cu_graph *graph, enum q35_status *st,
+                                struct q35_error *err)
+{
+    struct q35_device *dev = b->dev;
+    cu_result code;
+    pthread_mutex_lock(&dev->capture_lock);
+    code = dev->cu->StreamBeginCapture(dev->stream, CU_CAPTURE_THREAD_LOCAL);
+    if (!code) {
+        b->capturing = true;
+        *st = all_layers(b, err);
+        b->capturing = false;
+        b->rope_layer = NULL;
+        code = dev->cu->StreamEndCapture(dev->stream, graph);
+    }
+    pthread_mutex_unlock(&dev->capture_lock);
+    return code;
+}
+
 /* *out stays NULL, and graphs are given up, if this driver cannot capture what we do. */
 static enum q35_status capture(struct cuda_batch *b, cu_exec *out, struct q35_error *err)
 {
     struct q35_device *dev = b->dev;
     const struct cu *cu = dev->cu;
     cu_graph graph = NULL;
-    enum q35_status st;
-    cu_result code = cu->StreamBeginCapture(dev->stream, CU_CAPTURE_THREAD_LOCAL);
+    enum q35_status st = Q35_OK;
+    cu_result code = capture_layers(b, &graph, &st, err);
     *out = NULL;
-    if (code) {
-        dev->use_graphs = false;
-        return cu_is_sticky(code) ? cuda_check(dev, code, "capturing", err) : Q35_OK;
+    if (st && err->native_code >= CU_ERROR_CAPTURE_UNSUPPORTED &&
+        err->native_code <= CU_ERROR_CAPTURE_WRONG_THREAD) {
+        st = Q35_OK; /* the launch may well be possible outside of a capture */
+        code = err->native_code;
+        *err = (struct q35_error)Q35_ERROR_INIT;
     }
-    b->capturing = true;
-    st = all_layers(b, err);
-    b->capturing = false;
-    b->rope_layer = NULL;
-    code = cu->StreamEndCapture(dev->stream, &graph);
     if (!code && !st)
         code = cu->GraphInstantiate(out, graph, 0);
     if (graph)

@@ -25,6 +25,7 @@
 #include "soft_layer.h"
 #include "soft_parts.h"
 
+#define CUDA_OLDEST 75 /* compute capability times 10: int8 matrix instructions */
 #define CUDA_MAX_BATCH 2048u
 #define CUDA_MAX_SEQUENCES 1024u
 #define CUDA_ALIGNMENT 256u
@@ -38,7 +39,9 @@
 #define CUDA_FEATURES (Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8 | Q35_FEATURE_TRIPLE)
 #define CUDA_KV_TYPES 2u                      /* enum q35_kv_type */
 #define CUDA_LOGITS 256u                      /* rows of logits on the device at a time */
-#define CUDA_PARTS_BYTES ((uint64_t)64 << 20) /* most memory for attention in parts */
+/* Most memory for attention in parts: a sequence of 128k positions with 64 heads of 128 takes
+ * 2,048 pages x 64 x 130 x 4 bytes = 65 MiB; two of them fit. */
+#define CUDA_PARTS_BYTES ((uint64_t)144 << 20)
 
 /* Head of every object a device owns, so that close and reset find them all. */
 struct cuda_object {
@@ -161,6 +164,8 @@ struct q35_device {
     struct q35_cu_limits limits;
     struct cuda_graph_entry graphs[CUDA_GRAPHS];
     uint64_t graph_clock;
+    pthread_mutex_t capture_lock; /* held while `stream` captures, and by another device's thread */
+                                  /* that puts a mark or a wait into it */
     cu_event peer;    /* orders copies between devices */
     cu_ctx reachable; /* another device's, whose memory this one may read and write */
     cu_event pace[2]; /* keeps a large batch from running ahead of its cancellation */
@@ -366,9 +371,9 @@ static inline const struct q35_token *cuda_token(const struct q35_run *r, uint32
 enum q35_status cuda_kernels_create(struct q35_device *dev, struct q35_error *err);
 void cuda_kernels_destroy(struct q35_device *dev);
 bool cuda_has_kernels(void); /* the build had a CUDA compiler */
-/* args: the kernel's struct, `bytes` long, copied by the call. */
+/* args: the kernel's struct, copied by the call. */
 enum q35_status cuda_launch(struct q35_device *dev, const struct q35_cu_launch *l, const void *args,
-                            size_t bytes, struct q35_error *err);
+                            struct q35_error *err);
 
 /* ---- gemm.c: with the context current ------------------------------------------------------- */
 

@@ -36,7 +36,9 @@ enum q35_status cuda_kernels_create(struct q35_device *dev, struct q35_error *er
     code = cu->ModuleLoadData(&dev->module, best);
     if (code) {
         dev->module = NULL;
-        return cuda_check(dev, code, "loading the kernels", err);
+        snprintf(what, sizeof(what), "loading the kernels for sm_%u by a driver of CUDA %d.%d",
+                 dev->limits.cc, cu->version / 1000, cu->version % 1000 / 10);
+        return cuda_check(dev, code, what, err);
     }
     for (i = 0; i < Q35_CU_KERNEL_COUNT; i++) {
         uint32_t shared = q35_cu_max_shared(i, &dev->limits);
@@ -59,12 +61,11 @@ void cuda_kernels_destroy(struct q35_device *dev)
 }
 
 enum q35_status cuda_launch(struct q35_device *dev, const struct q35_cu_launch *l, const void *args,
-                            size_t bytes, struct q35_error *err)
+                            struct q35_error *err)
 {
-    void *extra[] = {CU_LAUNCH_BUFFER, (void *)(uintptr_t)args, CU_LAUNCH_SIZE, &bytes,
-                     CU_LAUNCH_END};
+    void *params[] = {(void *)(uintptr_t)args}; /* its size is known from the kernel's image */
     cu_result code =
         dev->cu->LaunchKernel(dev->kernels[l->kernel], l->grid[0], l->grid[1], l->grid[2], l->block,
-                              1, 1, l->shared, dev->stream, NULL, extra);
+                              1, 1, l->shared, dev->stream, params, NULL);
     return code ? cuda_check(dev, code, q35_cu_name(l->kernel), err) : Q35_OK;
 }

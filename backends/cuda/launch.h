@@ -114,15 +114,17 @@ Q35_CU_HOST uint32_t q35_cu_table_room(const struct q35_cu_limits *lim)
     return lim->cc >= 80u ? 2u * Q35_CU_TABLE_BYTES : Q35_CU_TABLE_BYTES;
 }
 
-Q35_CU_HOST uint32_t q35_cu_few_shared(uint32_t tokens, const struct q35_cu_limits *lim)
+Q35_CU_HOST uint32_t q35_cu_few_shared(uint32_t row_blocks, uint32_t tokens,
+                                       const struct q35_cu_limits *lim)
 {
-    return q35_cu_table_room(lim) + Q35_CU_FEW_BLOCKS * (16u * tokens * 4u + 4u);
+    return q35_cu_table_room(lim) + Q35_CU_FEW_BLOCKS * 4u + row_blocks * 16u * tokens * 4u;
 }
 
 Q35_CU_HOST struct q35_cu_launch q35_cu_few_set(struct q35_cu_matmul *a,
                                                 const struct q35_cu_limits *lim)
 {
     uint32_t i, ctas = 0, slots = lim->sm_count * 2u, most = a->n_tokens > 8u ? 16u : 8u;
+    uint32_t rows = 1, shared;
     uint64_t total = 0, span;
     for (i = 0; i < a->n_mats; i++)
         total += (uint64_t)a->mats[i].tiles * a->mats[i].blocks;
@@ -135,15 +137,19 @@ Q35_CU_HOST struct q35_cu_launch q35_cu_few_set(struct q35_cu_matmul *a,
     for (i = 0; i < a->n_mats; i++) {
         struct q35_cu_matrix *m = &a->mats[i];
         uint64_t top = (uint64_t)m->tiles * (Q35_CU_FEW_BLOCKS - 2u);
+        uint32_t touched;
         m->span = (uint32_t)(span < top ? span : top);
         m->first_cta = ctas;
         ctas += q35_cu_up((uint64_t)m->tiles * m->blocks, m->span);
+        touched = q35_cu_up(m->span - 1u, m->tiles) + 1u; /* row blocks, however they lie */
+        rows = touched > rows ? touched : rows;
     }
+    shared = q35_cu_few_shared(rows, most, lim);
     if (Q35_SCHEME_WEIGHTS(a->mats[0].scheme) == 3u)
         return q35_cu_launch_of(most == 8u ? Q35_CU_triple_few8 : Q35_CU_triple_few16, ctas, 1, 1,
-                                most == 8u ? 384u : 256u, q35_cu_few_shared(most, lim));
+                                most == 8u ? 384u : 256u, shared);
     return q35_cu_launch_of(most == 8u ? Q35_CU_matmul_few8 : Q35_CU_matmul_few16, ctas, 1, 1,
-                            most == 8u ? 512u : 384u, q35_cu_few_shared(most, lim));
+                            most == 8u ? 512u : 384u, shared);
 }
 
 /* Shared memory of matmul_many: tables, two stages of decoded rows, two of activations. */
@@ -252,7 +258,7 @@ Q35_CU_HOST uint32_t q35_cu_attn_shared(uint32_t head_dim, uint32_t kv_type)
     if (kv_type == Q35_KV_INT8)
         return Q35_CU_ATTN_ROWS * (64u * 4u + 4u + width) +
                64u * (4u + 4u + width + 16u + ((head_dim + 15u) & ~15u));
-    return Q35_CU_ATTN_ROWS * (width + 64u) * 4u + 64u * (width + 8u) * 2u +
+    return Q35_CU_ATTN_ROWS * (width + 64u) * 4u + 64u * (width + 4u) * 2u +
            64u * ((head_dim + 7u) & ~7u) * 2u;
 }
 
@@ -301,10 +307,10 @@ Q35_CU_HOST uint32_t q35_cu_max_shared(uint32_t kernel, const struct q35_cu_limi
         return lim->shared_per_block - 9216u;
     case Q35_CU_matmul_few8:
     case Q35_CU_triple_few8:
-        return q35_cu_few_shared(8, lim);
+        return q35_cu_few_shared(Q35_CU_FEW_BLOCKS, 8, lim);
     case Q35_CU_matmul_few16:
     case Q35_CU_triple_few16:
-        return q35_cu_few_shared(16, lim);
+        return q35_cu_few_shared(Q35_CU_FEW_BLOCKS, 16, lim);
     case Q35_CU_matmul_many64:
         need = q35_cu_many_shared(64, lim);
         break;

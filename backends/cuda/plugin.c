@@ -40,17 +40,37 @@ static enum q35_status find_driver(const struct q35_options *options, const stru
     return st;
 }
 
+/* The ordinal of the GPU `index` among those that are new enough for the kernels. False when there
+ * are not so many; then *found is how many there are. */
+static bool usable(const struct cu *cu, uint32_t index, cu_device *ordinal, uint32_t *found)
+{
+    int i, major = 0, minor = 0;
+    *found = 0;
+    for (i = 0; i < cu->device_count; i++) {
+        if (cu->DeviceGet(ordinal, i) ||
+            cu->DeviceGetAttribute(&major, CU_ATTR_MAJOR, *ordinal) ||
+            cu->DeviceGetAttribute(&minor, CU_ATTR_MINOR, *ordinal) ||
+            10 * major + minor < CUDA_OLDEST)
+            continue;
+        if ((*found)++ == index)
+            return true;
+    }
+    return false;
+}
+
 static enum q35_status enumerate(const struct q35_host *host, const struct q35_options *options,
                                  uint32_t *count, struct q35_error *err)
 {
     const struct cu *cu;
+    cu_device last;
     enum q35_status st = find_driver(options, &cu, err);
     (void)host;
     *count = 0;
     if (st == Q35_E_CONFIG)
         return st;
-    if (!st)
-        *count = (uint32_t)cu->device_count;
+    if (!st && (usable(cu, UINT32_MAX, &last, count) || !*count))
+        q35_soft_fail(err, Q35_E_NOT_FOUND, "none of %d GPUs has compute capability %d.%d or later",
+                      cu->device_count, CUDA_OLDEST / 10, CUDA_OLDEST % 10);
     return Q35_OK; /* none, and err->message says what was looked for */
 }
 
@@ -58,13 +78,10 @@ static enum q35_status find_device(const struct q35_options *options, uint32_t i
                                    const struct cu **cu, cu_device *ordinal, struct q35_error *err)
 {
     enum q35_status st = find_driver(options, cu, err);
-    cu_result code;
-    if (st)
+    uint32_t found = 0;
+    if (st || usable(*cu, index, ordinal, &found))
         return st;
-    if (index >= (uint32_t)(*cu)->device_count)
-        return q35_soft_fail(err, Q35_E_NOT_FOUND, "GPU %u of %d", index, (*cu)->device_count);
-    code = (*cu)->DeviceGet(ordinal, (int)index);
-    return code ? cu_fail(*cu, err, code, "finding a GPU") : Q35_OK;
+    return q35_soft_fail(err, Q35_E_NOT_FOUND, "GPU %u of %u", index, found);
 }
 
 /* Free memory of a GPU, through the context of an open device or for a moment the GPU's own. */

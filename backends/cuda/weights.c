@@ -213,7 +213,7 @@ static enum q35_status hash_all(struct q35_weights *w, cu_ptr sums, uint64_t *ho
         struct q35_cu_hash a = {cuda_at(t->at), t->desc.bytes, 0, cuda_at(sums + 8 * i)};
         struct q35_cu_launch l = q35_cu_hash_set(&a);
         if (t->desc.bytes)
-            st = cuda_launch(dev, &l, &a, sizeof(a), err);
+            st = cuda_launch(dev, &l, &a, err);
     }
     if (!st)
         st = cuda_download(dev, host, sums, n * 8, err);
@@ -262,7 +262,7 @@ static enum q35_status repack(struct q35_weights *w, struct q35_error *err)
             a.tiles = (uint64_t)(q35_pad_rows(d->rows) / Q35_TILE_ROWS) *
                       q35_tiles_per_row(d->scheme, d->cols);
             l = q35_cu_repack_set(&a);
-            st = cuda_launch(dev, &l, &a, sizeof(a), err);
+            st = cuda_launch(dev, &l, &a, err);
         }
     return st ? st : cuda_check(dev, dev->cu->StreamSynchronize(dev->stream), "repacking", err);
 }

@@ -13,8 +13,8 @@
 extern "C" {
 #endif
 
-/* Whether a kernel of this name ("q35_cu_rotate") exists. */
-int emu_has(const char *name);
+/* Bytes of the arguments of the kernel of this name ("q35_cu_rotate"); 0 if there is none. */
+size_t emu_args(const char *name);
 
 /* Runs one launch to its end. params[0] points at the kernel's struct of arguments, as for
  * cuLaunchKernel. shared: dynamic shared memory in bytes.

@@ -338,12 +338,17 @@ void emu_capability(uint32_t cc)
     (void)cc;
 }
 
-int emu_has(const char *name)
+size_t emu_args(const char *name)
 {
+    static const size_t sizes[] = {
+#define SIZE(kernel, args) sizeof(struct args),
+        Q35_CU_KERNELS(SIZE)
+#undef SIZE
+    };
     uint32_t i;
     for (i = 0; i < Q35_CU_KERNEL_COUNT; i++)
         if (!strcmp(name, q35_cu_name(i)))
-            return 1;
+            return sizes[i];
     return 0;
 }
 

@@ -6,6 +6,11 @@
 
 #include "host.h"
 
+#include <pthread.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "q35/arith.h"
 
 /* ---- finding devices ------------------------------------------------------------------------ */
@@ -42,6 +47,43 @@ static void says_what_they_are(void **state)
     assert_true(a.memory_total == 1u << 30 && a.memory_free == a.memory_total);
     assert_int_equal(a.simulated, 1);
     assert_int_equal(a.determinism, Q35_CLASS_EXACT);
+}
+
+/* GPUs that have no int8 matrix instructions are not counted, wherever they stand. */
+static void old_ones_are_left_out(void **state)
+{
+    struct q35_device_info a = {.size = sizeof(a)};
+    uint32_t count = 99;
+    (void)state;
+    fake_set("old", 1);
+    assert_int_equal(entry.api.enumerate(&entry.host, &options, &count, &err), Q35_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(entry.api.device_info(&entry.host, &options, 0, &a, &err), Q35_OK);
+    assert_string_equal(a.name, "emulated GPU 1 (sm_75)");
+    assert_int_equal(entry.api.device_info(&entry.host, &options, 1, &a, &err), Q35_E_NOT_FOUND);
+    fake_set("old", 2);
+    assert_int_equal(entry.api.enumerate(&entry.host, &options, &count, &err), Q35_OK);
+    assert_int_equal(count, 0);
+    assert_non_null(strstr(err.message, "none of 2 GPUs has compute capability 7.5"));
+    fake_set("old", 0);
+}
+
+/* The driver of the parent is of no use to a child, and says nothing good about it. */
+static void not_after_a_fork(void **state)
+{
+    uint32_t count = 99;
+    int status = 0;
+    pid_t pid;
+    (void)state;
+    assert_int_equal(entry.api.enumerate(&entry.host, &options, &count, &err), Q35_OK);
+    assert_int_equal(count, 2);
+    pid = fork();
+    if (pid == 0) {
+        enum q35_status st = entry.api.enumerate(&entry.host, &options, &count, &err);
+        _exit(st || count || !strstr(err.message, "before this process was forked"));
+    }
+    assert_true(pid > 0 && waitpid(pid, &status, 0) == pid);
+    assert_int_equal(status, 0);
 }
 
 /* Attention over the widest heads does not fit the shared memory of the smallest GPUs. */
@@ -208,6 +250,22 @@ static void graphs_are_replayed(void **state)
     fake_set("no_graphs", 0);
 }
 
+/* A launch that cannot be captured is made without a graph, and so are all that follow. */
+static void spoilt_capture(void **state)
+{
+    struct fixture f;
+    uint32_t i;
+    (void)state;
+    begin(&f, 0);
+    fake_set("graph_launches", 0);
+    fake_set("capture_fail_at", 20);
+    for (i = 0; i < 5; i++)
+        assert_int_equal(step(&f, 1, i, 1), Q35_OK);
+    assert_true(fake_get("capture_fail_at") == 0);
+    assert_true(fake_get("graph_launches") == 0);
+    end(&f);
+}
+
 /* Two sequences of which one, the other, both or none want logits: shapes of their own. */
 static void logits_of_some(void **state)
 {
@@ -321,9 +379,67 @@ static void fetched_before_overwritten(void **state)
     end(&b);
 }
 
+/* A run on the second GPU that fetches its input from the first one. */
+struct fetch {
+    struct fixture *f;
+    struct q35_span in;
+    struct q35_token t[2];
+    float got[2 * VOCAB];
+    pthread_t thread;
+    bool started;
+};
+
+static void *fetch(void *arg)
+{
+    struct fetch *a = arg;
+    struct q35_span out = {.host = a->got, .bytes = sizeof(a->got)};
+    submit_span(a->f, 1, 3, a->t, 2, a->in, out);
+    return NULL;
+}
+
+/* Gives the other thread time to do what it must not do yet. */
+static void start_fetch(void *arg)
+{
+    const struct timespec nap = {0, 20000000};
+    struct fetch *a = arg;
+    a->started = !pthread_create(&a->thread, NULL, fetch, a);
+    nanosleep(&nap, NULL);
+}
+
+/* While the first GPU's stream captures, nothing of another thread gets into it. */
+static void fetched_during_a_capture(void **state)
+{
+    enum { N = 2, WIDTH = 128 };
+    struct fixture a, b;
+    struct q35_buffer *buffer;
+    struct q35_span none = {0}, span = {.bytes = sizeof(float) * N * WIDTH};
+    struct fetch other = {.f = &b};
+    float want[N * VOCAB];
+    (void)state;
+    begin(&a, 0);
+    begin(&b, 1);
+    assert_int_equal(a.d.api->buffer_alloc(a.d.dev, span.bytes, &buffer, &err), Q35_OK);
+    span.buffer = buffer;
+    vfy_tokens(other.t, N, 3, 0, VOCAB, true, &a.rng);
+    submit_span(&a, 0, 1, other.t, N, none, span);
+    other.in = span;
+    assert_int_equal(step(&a, 1, 0, 1), Q35_OK);
+    fake_at(-1, start_fetch, &other);
+    assert_int_equal(step(&a, 1, 1, 1), Q35_OK); /* is captured */
+    assert_true(other.started && !pthread_join(other.thread, NULL));
+    assert_int_equal(b.d.api->wait(b.d.dev, b.d.signal, UINT64_MAX, &err), Q35_OK);
+    assert_true(vfy_oracle_run(b.o, 0, 4, other.t, N, NULL, want));
+    assert_memory_equal(other.got, want, sizeof(want));
+    a.d.api->buffer_free(buffer);
+    end(&a);
+    end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(old_ones_are_left_out), cmocka_unit_test(not_after_a_fork),
+        cmocka_unit_test(spoilt_capture),        cmocka_unit_test(fetched_during_a_capture),
         cmocka_unit_test(finds_nothing),        cmocka_unit_test(says_what_they_are),
         cmocka_unit_test(wide_heads),           cmocka_unit_test(many_in_flight),
         cmocka_unit_test(cancelled_in_advance), cmocka_unit_test(cancelled_in_the_middle),

@@ -16,6 +16,7 @@ import tempfile
 CC, CXX = sys.argv[1:3]
 ROOT, TESTS, FAKE_CUDA, FAKE_CUBLASLT = (os.path.abspath(a) for a in sys.argv[3:7])
 ARCHIVES = [os.path.abspath(a) for a in sys.argv[7:]]
+RACES = ["-DEMU_RACES", "-fsanitize=thread"]  # races on shared memory are found by emu_race.cpp
 
 TILE, FEW, MANY, THREE = "tile.cuh", "matmul_few.cuh", "matmul_many.cuh", "triple_few.cuh"
 GEMM, ROTATE, ROPE, MISC = "gemm.cuh", "rotate.cuh", "rope.cuh", "misc.cuh"
@@ -30,8 +31,8 @@ KERNELS = [
     ("b-to-which-row", FEW, "((row + 1u) & 15u)", "((row + 1u) & 7u)", "matmul"),
     ("one-sharer-less", FEW, "first / m->span) + 1u", "first / m->span)", "matmul"),
     ("sums-left", FEW, "        from[i] = 0;\n", "", "matmul"),
-    ("beyond-shared-memory", FEW, "+ Q35_CU_FEW_BLOCKS * 128u * NB;",
-     "+ Q35_CU_FEW_BLOCKS * 128u * NB + 40u;", "matmul"),
+    ("beyond-shared-memory", FEW, "(int32_t *)last + Q35_CU_FEW_BLOCKS;",
+     "(int32_t *)last + Q35_CU_FEW_BLOCKS + 40u;", "matmul"),
     ("segment-too-many", THREE, "s < n)", "s <= n)", "matmul"),
     ("lane-above", MANY, "bhi[2] = {0, 0}, above = (lane_id() + 28u)",
      "bhi[2] = {0, 0}, above = (lane_id() + 27u)", "matmul"),
@@ -59,6 +60,13 @@ KERNELS = [
     ("scale-in-page", ROPE, "scales[slots] = v_scale;", "scales[1] = v_scale;", "rope"),
     ("last-of-equals", MISC, "(x == y && i < j)", "(x == y && i > j)", "small"),
     ("hash-index", MISC, "(a.first_byte + at) / 8u + 1u", "(a.first_byte + at) / 8u", "matmul"),
+    ("heads-norm-without-sync", ROPE, "        __syncwarp(); /* all have read x; a shuffle does not order that */\n",
+     "", "rope"),
+    ("probabilities-without-sync", "attn.cuh", "                                 p + r * 64);\n    __syncwarp();",
+     "                                 p + r * 64);", "attn"),
+    ("next-page-too-early", "attn.cuh", "        attn_join<G>(first, next, part, begun, st, o);\n        __syncthreads();",
+     "        attn_join<G>(first, next, part, begun, st, o);", "attn"),
+    ("nan-hides-a-score", "attn.cuh", "in0 && s0 == s0 ? s0", "in0 ? s0", "attn"),
     ("no-change", TILE, "/* Tiles in the device's order.", "/* Tiles in  the device's order.", None),
 ]
 
@@ -72,6 +80,8 @@ HOST = [
     ("always-the-library", "gemm.c", "t->ms[1] < t->ms[0]", "t->ms[1] >= 0.0f", "gemm"),
     ("ids-of-first-round", "exec.c", "b->s.ids + 4 * (uint64_t)at", "b->s.ids", "host"),
     ("graph-of-logits", "graph.c", ".flags = b->run->flags", ".flags = 0", "host"),
+    ("capture-unlocked", "device.c", "    pthread_mutex_lock(&first->capture_lock);\n    st", "    st", "host"),
+    ("spoilt-capture-launched", "graph.c", "        code = err->native_code;\n", "        code = 0;\n", "host"),
     ("rows-a-few-at-a-time", "gemm.c", "#define ROOM ((uint64_t)64 << 20)",
      "#define ROOM ((uint64_t)24 << 10)", None),
 ]
@@ -111,7 +121,7 @@ def kernel_fails(folder, part):
     os.makedirs(os.path.join(folder, "tests", "cuda"))
     shutil.copytree(at, os.path.join(folder, "tests", "cuda", "kernels"))
     shutil.copy(os.path.join(ROOT, "tests", "cuda", "emu.h"), os.path.join(folder, "tests", "cuda"))
-    build([CXX, "-std=c++17", "-O0", "-ffp-contract=off", "-D_GNU_SOURCE", "-w", "-I" + folder,
+    build([CXX, "-std=c++17", "-O0", "-ffp-contract=off", "-D_GNU_SOURCE", "-w"] + RACES + ["-I" + folder,
            "-I" + at, "-I" + os.path.join(ROOT, "include"),
            "-I" + os.path.join(ROOT, "backends", "reference"), "-c",
            os.path.join(folder, "tests", "cuda", "kernels", "emu.cpp"), "-o", out])

@@ -38,10 +38,8 @@ FN struct q35_attn_state attn_softmax(float s0, float s1, uint32_t first, uint32
     uint32_t lane = lane_id();
     bool in0 = lane >= first && lane <= last, in1 = lane + 32u >= first && lane + 32u <= last;
     struct q35_attn_state st;
-    float top = in0 ? s0 : -INFINITY, begin, p0, p1, sum, a0, a1;
-    top = in1 && s1 > top ? s1 : top;
-    top = top == top ? top : -INFINITY;
-    top = warp_max(top);
+    float top = in0 && s0 == s0 ? s0 : -INFINITY, begin, p0, p1, sum, a0, a1;
+    top = warp_max(in1 && s1 > top ? s1 : top);
     begin = __shfl_sync(WARP, first < 32u ? s0 : s1, (int)(first & 31u));
     st.m = begin == begin ? top : begin; /* NaN in front stays, elsewhere it is passed over */
     p0 = in0 ? q35_exp(s0 - st.m) : 0.0f;

@@ -16,7 +16,7 @@ FN uint32_t attn_place(uint32_t i, uint32_t c)
 /* What lies in dynamic shared memory. */
 template <int C> struct attn_f16 {
     float *q;    /* [16 rows][16 * C], by attn_place */
-    uint16_t *k; /* [64][16 * C + 8], by attn_place */
+    uint16_t *k; /* [64][16 * C + 4], by attn_place */
     uint16_t *v; /* [64][head_dim up to 4] */
     float *p;    /* [16 rows][64] */
     uint32_t k_pitch, v_pitch;
@@ -24,7 +24,7 @@ template <int C> struct attn_f16 {
 
 template <int C> FN void attn_layout(attn_f16<C> *s, uint32_t d)
 {
-    s->k_pitch = 16u * C + 8u;
+    s->k_pitch = 16u * C + 4u; /* 2 banks on from row to row: 16 lanes read 8 bytes at a time */
     s->v_pitch = (d + 7u) & ~7u;
     s->q = (float *)dynamic_shared();
     s->p = s->q + Q35_CU_ATTN_ROWS * 16u * C;

@@ -46,14 +46,17 @@ static __device__ __forceinline__ double q35_rint(double x)
 
 /* blocks: so many blocks of threads a multiprocessor should hold at once. */
 #define KERNEL2(threads, blocks, name, type)                                                       \
+    Q35_CU_BOUND(threads, name)                                                                    \
     extern "C" __global__ void __launch_bounds__(threads, blocks)                                  \
         q35_cu_##name(Q35_CU_PARAM struct type a)
 #define KERNEL(threads, name, type)                                                                \
+    Q35_CU_BOUND(threads, name)                                                                    \
     extern "C" __global__ void __launch_bounds__(threads) q35_cu_##name(Q35_CU_PARAM struct type a)
 
 #ifndef Q35_CU_EMULATED
 
 #define FN static __device__ __forceinline__
+#define Q35_CU_BOUND(threads, name) /* for the emulator to check */
 
 #ifdef __clang__
 #define Q35_CU_PARAM const

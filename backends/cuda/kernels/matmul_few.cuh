@@ -205,18 +205,24 @@ FN void few_finish(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m,
         else if ((base + b) * 16u + row < m->rows)
             finish_value(a, m, (base + b) * 16u + row, token, sum);
     }
-    __threadfence();
     __syncthreads();
+    /* The barrier puts the block's additions before the fence of the thread that counts them as
+     * arrived, and the fence behind the count puts others' additions before the next barrier. */
     if (threadIdx.x < blocks) {
         uint32_t sharers = few_sharers(m, base + threadIdx.x);
         int32_t *arrived =
             a->sums + (uint64_t)(m->first_sum + base + threadIdx.x + 1u) * SUM_WORDS - 1u;
-        last[threadIdx.x] = sharers > 1u && atomicAdd(arrived, 1) == (int32_t)sharers - 1 ? 1u : 0u;
-        if (last[threadIdx.x])
+        bool complete = false;
+        if (sharers > 1u) {
+            __threadfence();
+            complete = atomicAdd(arrived, 1) == (int32_t)sharers - 1;
+            __threadfence();
+        }
+        last[threadIdx.x] = complete;
+        if (complete)
             *arrived = 0;
     }
     __syncthreads();
-    __threadfence();
     for (b = 0; b < blocks; b++) {
         int32_t *from = a->sums + (uint64_t)(m->first_sum + base + b) * SUM_WORDS;
         if (!last[b])
@@ -244,12 +250,12 @@ FN void few_kind(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, s
         few_run<NB, 2, WEIGHTS>(a, m, table, w, first, end, base, sums);
 }
 
-/* Dynamic shared memory: the table, sums[FEW_BLOCKS][16][8 NB], last[FEW_BLOCKS]. */
+/* Dynamic shared memory: the table, last[FEW_BLOCKS], sums[row blocks][16][8 NB]. */
 template <int NB, bool TRIPLE> FN void matmul_few(const struct q35_cu_matmul *a)
 {
     uint8_t *table = table_place(dynamic_shared());
-    int32_t *sums = (int32_t *)table_end(dynamic_shared());
-    uint32_t *last = (uint32_t *)sums + Q35_CU_FEW_BLOCKS * 128u * NB;
+    uint32_t *last = (uint32_t *)table_end(dynamic_shared());
+    int32_t *sums = (int32_t *)last + Q35_CU_FEW_BLOCKS;
     uint32_t i = 0, warp = threadIdx.x >> 5, total, from, end, run, base, blocks, first, stop;
     const struct q35_cu_matrix *m;
     shared_at look;

@@ -56,6 +56,7 @@ FN void norm_rope(const struct q35_cu_rope_store *a, const float *norm, const fl
     if (norm) {
         float f = rms_factor([x](uint32_t k) { return x[k]; }, a->head_dim, a->eps);
         f = __shfl_sync(WARP, f, 0);
+        __syncwarp(); /* all have read x; a shuffle does not order that */
         for (i = lane; i < a->head_dim; i += 32u)
             x[i] = (x[i] * f) * norm[i];
         __syncwarp();

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "emu.h"
 
@@ -51,10 +53,15 @@ void fake_check_context(cu_ctx ctx, const char *what)
         fake_die("%s: a context that does not exist", what);
 }
 
+static bool fake_started(void)
+{
+    return fake.started && fake.pid == getpid();
+}
+
 cu_ctx fake_current(cu_result *code)
 {
     cu_ctx ctx = depth ? stack[depth - 1] : NULL;
-    *code = !fake.started ? CU_ERROR_NOT_INITIALIZED : !ctx ? CU_ERROR_INVALID_CONTEXT : 0;
+    *code = !fake_started() ? CU_ERROR_NOT_INITIALIZED : !ctx ? CU_ERROR_INVALID_CONTEXT : 0;
     if (ctx) {
         fake_check_context(ctx, "a call");
         if (!*code)
@@ -77,6 +84,8 @@ static long long *setting(const char *key)
                 {"lost_at", &fake.lost_at},
                 {"dead_at", &fake.dead_at},
                 {"no_graphs", &fake.no_graphs},
+                {"capture_fail_at", &fake.capture_fail_at},
+                {"old", &fake.old},
                 {"graph_launches", &fake.graph_launches},
                 {"peer_copies", &fake.peer_copies},
                 {"gemm_fail_at", &fake.gemm_fail_at},
@@ -142,7 +151,7 @@ static void read_environment(void)
 
 static cu_result known(cu_device dev)
 {
-    if (!fake.started)
+    if (!fake_started())
         return CU_ERROR_NOT_INITIALIZED;
     return dev >= 0 && dev < fake.devices ? CU_SUCCESS : CU_ERROR_INVALID_DEVICE;
 }
@@ -154,6 +163,8 @@ ENTRY(cuInit, (unsigned flags))
         read_environment();
     if (fake.devices > FAKE_DEVICES)
         fake_die("at most %d devices", FAKE_DEVICES);
+    if (!fake.started)
+        fake.pid = getpid(); /* a process that is forked from this one cannot use the driver */
     fake.started = true;
     pthread_mutex_unlock(&fake.lock);
     return flags ? CU_ERROR_INVALID_VALUE : fake.devices ? CU_SUCCESS : CU_ERROR_NO_DEVICE;
@@ -182,7 +193,7 @@ ENTRY(cuGetErrorString, (cu_result code, const char **text))
 ENTRY(cuDeviceGetCount, (int *count))
 {
     *count = (int)fake.devices;
-    return fake.started ? CU_SUCCESS : CU_ERROR_NOT_INITIALIZED;
+    return fake_started() ? CU_SUCCESS : CU_ERROR_NOT_INITIALIZED;
 }
 
 ENTRY(cuDeviceGet, (cu_device * out, int ordinal))
@@ -231,10 +242,10 @@ ENTRY(cuDeviceGetAttribute, (int *out, int attribute, cu_device dev))
         *out = 64;
         break;
     case CU_ATTR_MAJOR:
-        *out = small ? 7 : 9;
+        *out = dev < fake.old ? 6 : small ? 7 : 9;
         break;
     case CU_ATTR_MINOR:
-        *out = small ? 5 : 0;
+        *out = dev < fake.old ? 1 : small ? 5 : 0;
         break;
     case CU_ATTR_SHARED_OPTIN:
         *out = shared_optin(dev);
@@ -375,14 +386,15 @@ ENTRY(cuModuleLoadData, (cu_module * out, const void *image))
     (void)image;
     pthread_mutex_lock(&fake.lock);
     ctx = fake_current(&code);
-    m = code ? NULL : calloc(1, sizeof(*m));
-    if (m) {
+    m = code ? MAP_FAILED
+             : mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (m != MAP_FAILED) {
         m->ctx = ctx;
         ctx->live++;
         *out = m;
     }
     pthread_mutex_unlock(&fake.lock);
-    return code ? code : m ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;
+    return code ? code : m != MAP_FAILED ? CU_SUCCESS : CU_ERROR_OUT_OF_MEMORY;
 }
 
 ENTRY(cuModuleUnload, (cu_module m))
@@ -393,25 +405,25 @@ ENTRY(cuModuleUnload, (cu_module m))
     ctx = fake_current(&code);
     if (m->ctx != ctx)
         fake_die("unloaded a module of another context");
-    free(m);
+    memset(m, 0, sizeof(*m)); /* and never unmapped: a function of it may be used by mistake */
     ctx->live--;
     pthread_mutex_unlock(&fake.lock);
     return code;
 }
 
-/* Functions are shared by all modules and stay; there are only so many names. */
 ENTRY(cuModuleGetFunction, (cu_func * out, cu_module m, const char *name))
 {
-    static struct cu_func_object functions[64];
-    size_t i;
-    (void)m;
-    if (!emu_has(name))
+    struct cu_func_object *f = m->functions;
+    if (!emu_args(name))
         return CU_ERROR_NOT_FOUND;
     pthread_mutex_lock(&fake.lock);
-    for (i = 0; i < 63 && functions[i].name[0] && strcmp(functions[i].name, name); i++)
-        ;
-    snprintf(functions[i].name, sizeof(functions[i].name), "%s", name);
-    *out = &functions[i];
+    while (f < m->functions + FAKE_FUNCTIONS - 1 && f->name[0] && strcmp(f->name, name))
+        f++;
+    if (!f->name[0])
+        f->max_shared = 48 << 10;
+    snprintf(f->name, sizeof(f->name), "%s", name);
+    f->ctx = m->ctx;
+    *out = f;
     pthread_mutex_unlock(&fake.lock);
     return CU_SUCCESS;
 }
@@ -425,8 +437,10 @@ ENTRY(cuFuncSetAttribute, (cu_func f, int attribute, int value))
     if (!code &&
         (attribute != CU_FUNC_MAX_DYNAMIC_SHARED || value < 0 || value > shared_optin(ctx->device)))
         code = CU_ERROR_INVALID_VALUE;
+    if (!code && f->ctx != ctx)
+        fake_die("a kernel of another context, or of a module that was unloaded");
     if (!code)
-        f->max_shared[ctx->device] = value;
+        f->max_shared = value;
     pthread_mutex_unlock(&fake.lock);
     return code;
 }
@@ -441,18 +455,24 @@ ENTRY(cuLaunchKernel, (cu_func f, unsigned gx, unsigned gy, unsigned gz, unsigne
                          .shared = shared};
     cu_result code;
     cu_ctx ctx;
-    if (params || !extra || extra[0] != CU_LAUNCH_BUFFER || extra[2] != CU_LAUNCH_SIZE)
-        fake_die("a launch whose arguments have no size");
-    op.bytes = *(size_t *)extra[3];
-    if (op.bytes > FAKE_ARGS)
-        fake_die("arguments of %zu bytes", op.bytes);
-    memcpy(op.args, extra[1], op.bytes);
+    if (!params || extra)
+        fake_die("a launch without arguments, or with two kinds of them");
     if (!gx || !gy || !gz || gy > 65535 || gz > 65535 || !bx || bx * by * bz > 1024)
         return CU_ERROR_INVALID_VALUE;
     pthread_mutex_lock(&fake.lock);
     ctx = fake_current(&code);
-    if (!code && shared > (unsigned)f->max_shared[ctx->device] && shared > 48 << 10)
+    if (!code && f->ctx != ctx)
+        fake_die("launched a kernel of another context, or of a module that was unloaded");
+    op.bytes = code ? 0 : emu_args(f->name);
+    if (op.bytes > FAKE_ARGS)
+        fake_die("arguments of %zu bytes", op.bytes);
+    memcpy(op.args, params[0], op.bytes);
+    if (!code && shared > (unsigned)f->max_shared)
         code = CU_ERROR_INVALID_VALUE;
+    if (!code && s && s->capturing && fake_strikes(&fake.capture_fail_at)) {
+        s->capture_broken = true;
+        code = CU_ERROR_CAPTURE_UNSUPPORTED;
+    }
     if (!code)
         code = fake_strikes(&fake.launch_fail_at) ? CU_ERROR_LAUNCH_OUT_OF_RESOURCES
                                                   : fake_enqueue(s, &op);

@@ -20,6 +20,8 @@
  *     lost_at         the n-th kernel to run from now on takes its context with it
  *     dead_at         the same, and no context can be made on that GPU any more
  *     no_graphs       1: capturing is refused
+ *     capture_fail_at the n-th launch into a capture from now on is refused and spoils it
+ *     old             so many GPUs, the first ones, are of compute capability 6.1
  *     gemm_fail_at    the n-th product by the fake cuBLASLt from now on is refused
  * Faults strike once; 0 calls one off. q35_fake_get tells what is left, and also counts
  * `graph_launches`, `peer_copies` and `gemms`.
@@ -38,8 +40,10 @@
 #define FAKE_DEVICES 8
 #define FAKE_STACK 16
 #define FAKE_ARGS 1024
+#define FAKE_FUNCTIONS 64
 
-/* Calls fn(arg) when the n-th kernel from now on has run, in whatever thread sees to that. */
+/* Calls fn(arg) when the n-th kernel from now on has run, in whatever thread sees to that; with
+ * n = -1 when the next capture has begun, and other threads may call the driver meanwhile. */
 FAKE_API void q35_fake_at(long long n, void (*fn)(void *arg), void *arg);
 
 struct cu_ctx_object {
@@ -75,7 +79,8 @@ struct cu_stream_object {
     struct cu_stream_object *next;
     cu_ctx ctx;
     struct fake_op *head, **tail;
-    bool capturing;
+    bool capturing, capture_broken;
+    pthread_t capturer;
     struct fake_op *captured, **captured_tail;
 };
 
@@ -87,13 +92,15 @@ struct cu_event_object {
     bool untimed;
 };
 
-struct cu_module_object {
-    cu_ctx ctx;
+struct cu_func_object {
+    cu_ctx ctx; /* NULL: its module is gone */
+    char name[64];
+    int max_shared;
 };
 
-struct cu_func_object {
-    char name[64];
-    int max_shared[FAKE_DEVICES];
+struct cu_module_object {
+    cu_ctx ctx;
+    struct cu_func_object functions[FAKE_FUNCTIONS];
 };
 
 struct cu_graph_object {
@@ -111,6 +118,8 @@ struct fake {
     pthread_mutex_t lock; /* recursive; around every entry point */
     bool started;
     long long devices, memory, oom_at, launch_fail_at, lost_at, dead_at, no_graphs;
+    long long capture_fail_at, old;
+    int pid; /* of the process that called cuInit */
     long long graph_launches, peer_copies;
     long long gemm_fail_at, gemms, gemm_us, matmul_us;
     long long now_us;
@@ -160,6 +169,8 @@ void fake_check_range(const void *at, size_t bytes, bool pinned, cu_ctx ctx, con
 
 /* ---- stream.c ------------------------------------------------------------------------------- */
 
+/* Ends the process if the calling thread captures: `what` is not allowed then. */
+void fake_check_capture(const char *what);
 /* Enqueues a copy of *op. */
 cu_result fake_enqueue(cu_stream s, const struct fake_op *op);
 void fake_ops_free(struct fake_op *ops);

@@ -44,6 +44,7 @@ static cu_result allocate(void **out, size_t bytes, bool pinned)
 
     if (code)
         return code;
+    fake_check_capture("allocated memory");
     if (!bytes)
         return CU_ERROR_INVALID_VALUE;
     if (fake_strikes(&fake.oom_at) || room > (uint64_t)fake.memory ||
@@ -90,6 +91,7 @@ static cu_result release(void *at, bool pinned)
     struct fake_memory **p, *m;
     if (code == CU_ERROR_INVALID_CONTEXT)
         return code;
+    fake_check_capture("freed memory");
     for (p = &all; *p && ((*p)->data != at || (*p)->pinned != pinned); p = &(*p)->next)
         ;
     m = *p;

@@ -20,6 +20,14 @@ void fake_ops_free(struct fake_op *ops)
     }
 }
 
+void fake_check_capture(const char *what)
+{
+    const struct cu_stream_object *s;
+    for (s = fake.streams; s; s = s->next)
+        if (s->capturing && pthread_equal(s->capturer, pthread_self()))
+            fake_die("%s while this thread captures", what);
+}
+
 cu_result fake_enqueue(cu_stream s, const struct fake_op *op)
 {
     struct fake_op *own;
@@ -31,6 +39,8 @@ cu_result fake_enqueue(cu_stream s, const struct fake_op *op)
         fake_die("work on the default stream, which waits for everything");
     if (s->ctx != ctx)
         fake_die("a stream of another context");
+    if (s->capturing && !pthread_equal(s->capturer, pthread_self()))
+        fake_die("work of another thread gets into a capture");
     own = malloc(sizeof(*own));
     if (!own)
         return CU_ERROR_OUT_OF_MEMORY;
@@ -198,6 +208,7 @@ FAKE_API cu_result cuStreamSynchronize(cu_stream s)
     ENTER();
     if (code)
         LEAVE(code);
+    fake_check_capture("synchronised a stream");
     if (s->ctx != ctx || s->capturing)
         fake_die("synchronised a stream of another context, or one that captures");
     while (s->head && !code)
@@ -300,6 +311,7 @@ FAKE_API cu_result cuEventSynchronize(cu_event e);
 FAKE_API cu_result cuEventSynchronize(cu_event e)
 {
     ENTER();
+    fake_check_capture("waited for an event");
     LEAVE(code ? code : fake_run_to(e));
 }
 
@@ -323,6 +335,8 @@ FAKE_API cu_result cuStreamWaitEvent(cu_stream s, cu_event e, unsigned flags)
     struct fake_op op = {.kind = OP_WAIT, .event = e, .event_count = e->recorded};
     ENTER();
     (void)flags;
+    if (s->capturing)
+        fake_die("an event of outside is waited for in a capture");
     LEAVE(code ? code : fake_enqueue(s, &op));
 }
 
@@ -420,8 +434,10 @@ void q35_fake_range(const void *at, size_t bytes, const char *what)
 FAKE_API cu_result cuStreamBeginCapture_v2(cu_stream s, int mode);
 FAKE_API cu_result cuStreamBeginCapture_v2(cu_stream s, int mode)
 {
+    void (*hook)(void *arg);
     ENTER();
-    (void)mode;
+    if (mode != CU_CAPTURE_THREAD_LOCAL)
+        fake_die("a capture that forbids other threads their calls, or checks nothing");
     if (!code && fake.no_graphs)
         code = CU_ERROR_NOT_SUPPORTED;
     if (code)
@@ -429,9 +445,16 @@ FAKE_API cu_result cuStreamBeginCapture_v2(cu_stream s, int mode)
     if (s->capturing)
         fake_die("captured twice");
     s->capturing = true;
+    s->capture_broken = false;
+    s->capturer = pthread_self();
     s->captured = NULL;
     s->captured_tail = &s->captured;
-    LEAVE(CU_SUCCESS);
+    hook = fake.hook_at == -1 ? fake.hook : NULL;
+    fake.hook_at = hook ? 0 : fake.hook_at;
+    pthread_mutex_unlock(&fake.lock);
+    if (hook)
+        hook(fake.hook_arg);
+    return CU_SUCCESS;
 }
 
 FAKE_API cu_result cuStreamEndCapture(cu_stream s, cu_graph *out);
@@ -442,7 +465,11 @@ FAKE_API cu_result cuStreamEndCapture(cu_stream s, cu_graph *out)
     *out = NULL;
     if (!s->capturing)
         fake_die("ended a capture that was not begun");
+    if (!pthread_equal(s->capturer, pthread_self()))
+        fake_die("another thread ended a capture");
     s->capturing = false;
+    if (!code && s->capture_broken)
+        code = CU_ERROR_CAPTURE_INVALIDATED;
     g = code ? NULL : calloc(1, sizeof(*g));
     if (g) {
         g->ctx = ctx;

@@ -178,6 +178,7 @@ void test_rope(void)
 
 struct attn_shape {
     uint32_t n_heads, n_kv_heads, head_dim, window;
+    bool nan; /* some keys are; the largest score stands where the warp holds it beside such a one */
     bool far; /* one token at position 2,300 and one at 2,047, so that more than 32 pages are merged
                */
 };
@@ -214,6 +215,24 @@ static void grow(struct cache *c)
                       0.2f + 0.05f * (float)b);
 }
 
+/* Keys 1 .. 31 of every page, of which all heads are NaN. */
+static void put_nan(struct cache *c)
+{
+    uint32_t s, b, h, j;
+    for (s = 0; s < SEQUENCES; s++)
+        for (b = 0; b < PAGES; b++)
+            for (h = 0; h < c->heads; h++)
+                for (j = 1; j < 32; j++) {
+                    uint8_t *page = c->kv.pool + ((const uint8_t *)c->addresses[s][b] - c->kv.pool);
+                    uint64_t slot = h * 64u + j;
+                    float *scales = (float *)(void *)(page + 2ull * c->heads * 64u * c->head_dim);
+                    if (c->kv.type == Q35_KV_INT8)
+                        scales[slot] = NAN;
+                    else
+                        ((uint16_t *)(void *)page)[slot * c->head_dim] = 0x7e00;
+                }
+}
+
 static void attn(const struct attn_shape *s, uint32_t type)
 {
     struct q35_token tokens[32];
@@ -231,6 +250,8 @@ static void attn(const struct attn_shape *s, uint32_t type)
     cache_init(&c, s->n_kv_heads, s->head_dim, type);
     if (s->far) /* later pages have larger scores: every merge changes the maximum */
         grow(&c);
+    if (s->nan)
+        put_nan(&c);
     kit_fill(q, values, 0);
     for (i = 0; i < n; i++) {
         positions[i] = tokens[i].position;
@@ -291,6 +312,7 @@ void test_attn(void)
         attn(&(struct attn_shape){1, 1, 256, 0, false}, type);
         attn(&(struct attn_shape){1, 1, 140, 100, false}, type);
         attn(&(struct attn_shape){1, 1, 7, 0, false}, type);
+        attn(&(struct attn_shape){2, 1, 64, 0, .nan = true}, type);
         attn(&(struct attn_shape){2, 1, 32, 0, .far = true}, type);
         attn(&(struct attn_shape){1, 1, 16, 2200, .far = true}, type);
     }

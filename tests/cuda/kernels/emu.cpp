@@ -24,11 +24,13 @@ typedef void (*body_fn)(const void *);
     }
 Q35_CU_KERNELS(BODY)
 
-static const struct {
+static const struct kernel {
     const char *name;
     body_fn body;
+    uint32_t bound; /* most threads, by its __launch_bounds__ */
+    size_t args;
 } kernels[] = {
-#define ENTRY(name, args) {"q35_cu_" #name, body_##name},
+#define ENTRY(name, args) {"q35_cu_" #name, body_##name, bound_of_##name, sizeof(struct args)},
     Q35_CU_KERNELS(ENTRY)};
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -38,28 +40,45 @@ void emu_capability(uint32_t cc)
     emu_grid.slack = cc >= 80u;
 }
 
-static body_fn find(const char *name)
+static const struct kernel *find(const char *name)
 {
     for (const auto &k : kernels)
         if (!strcmp(k.name, name))
-            return k.body;
+            return &k;
     return NULL;
 }
 
-int emu_has(const char *name)
+size_t emu_args(const char *name)
 {
-    return find(name) != NULL;
+    const struct kernel *k = find(name);
+    return k ? k->args : 0;
+}
+
+/* All static shared memory of all kernels, by the linker. */
+extern "C" uint8_t __start_q35_emu_shared[], __stop_q35_emu_shared[];
+
+static size_t fixed_bytes(void)
+{
+    return (size_t)(__stop_q35_emu_shared - __start_q35_emu_shared);
+}
+
+/* Threads, and blocks of them, take turns in descending order. */
+static int backwards(void)
+{
+    const char *order = getenv("EMU_BACKWARDS");
+    return order && *order == '1';
 }
 
 /* Fills shared memory so that nothing works by the zeros of a fresh page; checks its borders. */
 static int run_block(body_fn body, const void *args, uint32_t threads, uint8_t *shared,
                      size_t bytes)
 {
-    const char *order = getenv("EMU_BACKWARDS");
     size_t i;
     memset(shared - CANARY, 0xcb, bytes + 2 * CANARY);
+    memset(__start_q35_emu_shared, 0xcb, fixed_bytes());
     emu_grid.shared = shared;
-    if (emu_run_block(body, args, threads, order && *order == '1'))
+    emu_race_begin(shared, bytes, __start_q35_emu_shared, fixed_bytes());
+    if (emu_run_block(body, args, threads, backwards()))
         return -1;
     for (i = 0; i < CANARY; i++)
         if (shared[-1 - (ptrdiff_t)i] != 0xcb || shared[bytes + i] != 0xcb)
@@ -78,7 +97,7 @@ static int run(const char *name, body_fn body, const uint32_t grid[3], uint32_t 
 {
     uint8_t *memory = (uint8_t *)aligned_alloc(16384, (bytes + 32768 + 16383) & ~(size_t)16383);
     size_t begin = emu_grid.slack ? CANARY : 16384;
-    int st = 0;
+    int st = 0, last = backwards();
     if (!memory)
         return fail(name, "no memory");
     emu_grid.grid_dim = {grid[0], grid[1], grid[2]};
@@ -86,7 +105,7 @@ static int run(const char *name, body_fn body, const uint32_t grid[3], uint32_t 
     for (uint32_t z = 0; z < grid[2] && !st; z++)
         for (uint32_t y = 0; y < grid[1] && !st; y++)
             for (uint32_t x = 0; x < grid[0] && !st; x++) {
-                emu_grid.block = {x, y, z};
+                emu_grid.block = {last ? grid[0] - 1 - x : x, y, z};
                 st = run_block(body, args, threads, memory + begin, bytes);
             }
     free(memory);
@@ -98,18 +117,18 @@ static int run(const char *name, body_fn body, const uint32_t grid[3], uint32_t 
 int emu_launch(const char *name, const uint32_t grid[3], const uint32_t block[3], size_t shared,
                void **params)
 {
-    body_fn body = find(name);
+    const struct kernel *k = find(name);
     int st;
-    if (!body)
+    if (!k)
         return fail(name, "no such kernel");
     if (!grid[0] || !grid[1] || !grid[2] || grid[1] > 65535u || grid[2] > 65535u)
         return fail(name, "bad grid");
-    if (!block[0] || block[0] > 1024u || block[1] != 1u || block[2] != 1u)
-        return fail(name, "bad block of threads");
+    if (!block[0] || block[0] > k->bound || block[1] != 1u || block[2] != 1u)
+        return fail(name, "bad block of threads, or more of them than its launch bounds");
     if (shared > MAX_SHARED)
         return fail(name, "too much shared memory");
     pthread_mutex_lock(&lock);
-    st = run(name, body, grid, block[0], shared, params[0]);
+    st = run(name, k->body, grid, block[0], shared, params[0]);
     pthread_mutex_unlock(&lock);
     return st;
 }

@@ -14,9 +14,10 @@
 
 #define __global__
 #define __device__
-#define __shared__ static
+#define __shared__ static EMU_SHARED_SECTION
 #define __forceinline__ inline
 #define __launch_bounds__(...)
+#define Q35_CU_BOUND(threads, name) enum { bound_of_##name = threads };
 #define __restrict__
 #define FN static inline __attribute__((unused))
 #define Q35_CU_PARAM const
@@ -134,9 +135,10 @@ FN uint32_t __funnelshift_r(uint32_t lo, uint32_t hi, uint32_t n)
 
 /* ---- memory --------------------------------------------------------------------------------- */
 
-template <class T> T atomicAdd(T *p, T v)
+template <class T> EMU_UNCHECKED T atomicAdd(T *p, T v)
 {
     T old = *p;
+    emu_race_atomic(p, sizeof(T));
     *p = old + v;
     return old;
 }

@@ -175,6 +175,7 @@ void emu_barrier(const char *file, int line)
                     f->line, last->pub.thread.x, file, line);
         f->state = READY;
     }
+    emu_race_barrier();
     wait_at(READY, file, line); /* so that a reversed order stays one */
 }
 
@@ -183,8 +184,8 @@ static struct fibre *warp_of(const struct fibre *f)
     return &fibres[f->pub.thread.x & ~31u];
 }
 
-/* Waits until all lanes of mask stand at the same place. */
-static void meet(uint32_t mask, const char *file, int line)
+/* Waits until all lanes of mask stand at the same place. True in the last one to come. */
+static bool meet(uint32_t mask, const char *file, int line)
 {
     struct fibre *last = self(), *warp = warp_of(last);
     uint32_t lane = last->pub.thread.x & 31u, base = last->pub.thread.x & ~31u, i;
@@ -198,7 +199,7 @@ static void meet(uint32_t mask, const char *file, int line)
             emu_die("%s:%d: mask %08x names lanes that do not exist", file, line, mask);
         if (warp[i].state != AT_WARP) {
             wait_at(AT_WARP, file, line);
-            return;
+            return false;
         }
     }
     for (i = 0; i < 32; i++) {
@@ -210,11 +211,14 @@ static void meet(uint32_t mask, const char *file, int line)
                     f->file, f->line, f->mask, lane, file, line, mask);
         f->state = READY;
     }
+    return true;
 }
 
+/* Only this orders what lanes do in memory: a shuffle does not. */
 void emu_warp_sync(const char *file, int line)
 {
-    meet(0xffffffffu, file, line);
+    if (meet(0xffffffffu, file, line))
+        emu_race_warp_sync(self()->pub.thread.x / 32u);
 }
 
 void emu_warp_exchange(const uint64_t *words, uint32_t n, uint32_t mask, const char *file, int line)
@@ -242,6 +246,7 @@ void emu_copy_later(void *to, const void *from)
         emu_die("an asynchronous copy is misaligned");
     if (f->copy_count == MAX_COPIES)
         emu_die("more than %u asynchronous copies under way", MAX_COPIES);
+    emu_race_write(to, 16); /* from now on */
     f->copies[f->copy_count].to = to;
     f->copies[f->copy_count++].from = from;
 }
@@ -263,6 +268,7 @@ void emu_copy_wait(uint32_t groups)
     done = f->group_count - groups;
     end = f->ends[done - 1];
     for (i = 0; i < end; i++) {
+        emu_race_write(f->copies[i].to, 16); /* until now */
         if (f->copies[i].from)
             memcpy(f->copies[i].to, f->copies[i].from, 16);
         else

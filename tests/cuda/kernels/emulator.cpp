@@ -62,6 +62,76 @@ static void copies_without_wait(const void *p)
     ((uint32_t *)p)[5] = to.x;
 }
 
+/* What compiled kernels do with shared memory, by hand: this file is not compiled for it. */
+static uint32_t words[64];
+
+static void reads_without_barrier(const void *)
+{
+    emu_race_write(&words[threadIdx.x], 4);
+    emu_race_read(&words[threadIdx.x ^ 32u], 4);
+}
+
+static void writes_what_others_read(const void *)
+{
+    emu_race_read(&words[5], 4);
+    (void)__shfl_sync(0xffffffffu, 1.0f, 0); /* orders nothing */
+    if (threadIdx.x == 5)
+        emu_race_write(&words[5], 4);
+}
+
+static void copies_over_what_others_read(const void *p)
+{
+    emu_race_read(&words[threadIdx.x & 3u], 4);
+    if (threadIdx.x == 0)
+        copy16(words, p, false);
+}
+
+static void adds_what_others_read(const void *)
+{
+    emu_race_atomic(&words[0], 4);
+    emu_race_read(&words[0], 4);
+}
+
+static void orderly(const void *)
+{
+    uint32_t i = threadIdx.x;
+    emu_race_write(&words[i], 4);
+    __syncwarp();
+    emu_race_read(&words[i ^ 1u], 4);
+    __syncwarp();
+    emu_race_write(&words[i ^ 3u], 4);
+    __syncthreads();
+    emu_race_atomic(&words[7], 4);
+    __syncthreads();
+    emu_race_read(&words[7], 4);
+    emu_race_read(&words[i ^ 32u], 4);
+    __syncthreads();
+    emu_race_write(&words[i], 4);
+}
+
+static void race(void (*body)(const void *), bool found, const char *what)
+{
+    int backwards, failed;
+    for (backwards = 0; backwards < 2; backwards++) {
+        emu_race_begin(words, sizeof words, NULL, 0);
+        failed = emu_run_block(body, NULL, 64, backwards);
+        if (!failed == found)
+            kit_fail("%s: %s", what, failed ? emu_error() : "not noticed");
+        else if (found && !strstr(emu_error(), "a race"))
+            kit_fail("%s: unexpected message \"%s\"", what, emu_error());
+    }
+    emu_race_begin(NULL, 0, NULL, 0);
+}
+
+static void test_races(void)
+{
+    race(reads_without_barrier, true, "a read of what another warp writes");
+    race(writes_what_others_read, true, "a write over what the warp reads");
+    race(copies_over_what_others_read, true, "a copy over what others read");
+    race(adds_what_others_read, true, "a read among atomics");
+    race(orderly, false, "accesses with barriers between them");
+}
+
 static void expect(void (*body)(const void *), const char *part, const char *what)
 {
     if (!emu_run_block(body, NULL, 64, 0))
@@ -82,6 +152,7 @@ void test_emulator(void)
     expect(parts_at_barriers, "waits at the barrier", "a barrier in two branches");
     expect(shuffles_without_lane, "deadlock", "a shuffle that a lane does not reach");
     expect(reads_absent_lane, "takes no part", "a shuffle from a lane outside its mask");
+    test_races();
     if (emu_run_block(good, out, 64, 1))
         kit_fail("a good kernel fails: %s", emu_error());
     for (i = 0; i < 64; i++)
