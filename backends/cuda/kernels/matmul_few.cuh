@@ -10,6 +10,10 @@
  * warps add theirs in shared memory, and blocks of threads that share a row block theirs in global
  * memory, where the last to arrive finishes the row block and leaves zeros for the next launch. */
 
+/* A warp has one tile in registers, the next one on its way there, and so many after that on their
+ * way into the L2 cache: by itself the one in flight, 28 KB of a multiprocessor's 32 warps, is less
+ * than fast memory delivers while it is waited for. */
+#define FEW_AHEAD 2u
 #define SUM_WORDS (16u * Q35_CU_FEW + 1u) /* of one row block, the last one counts arrivals */
 
 /* The activations of one tile for tokens 8i .. 8i+7: of token g the 16 codes of strip t. */
@@ -159,6 +163,8 @@ FN void few_run(const struct q35_cu_matmul *a, const struct q35_cu_matrix *m, sh
             x[n] = few_x_load(a->q, token + 8u * n, a->n_tokens, a->cols_padded, k, WEIGHTS == 2);
         if (i + 1u < end)
             tile_load(&next, m->codes + (uint64_t)(i + 1u) * Q35_TILE_BYTES);
+        if (WEIGHTS < 3) /* whose kernels have no register left for it */
+            tile_prefetch(m->codes, i + 1u + FEW_AHEAD, 1, end);
         if (WEIGHTS == 3)
             few_tile3<NB, KIND>(table, &w, a, token, k, acc, accb);
         else
@@ -278,6 +284,7 @@ template <int NB, bool TRIPLE> FN void matmul_few(const struct q35_cu_matmul *a)
     w.b.x = w.b.y = w.c = 0;
     if (first < stop)
         tile_load(&w, m->codes + (uint64_t)first * Q35_TILE_BYTES);
+    tile_prefetch(m->codes, first + 1u, FEW_AHEAD, stop);
     table_fill(table, m->tables, m->scheme, false);
     for (i = threadIdx.x; i < blocks * (128u * NB); i += blockDim.x)
         sums[i] = 0;

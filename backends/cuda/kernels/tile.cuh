@@ -109,6 +109,15 @@ FN void tile_load(struct tile_words *w, const uint8_t *tile)
     w->c = load_stream((const uint32_t *)(tile + 768u) + lane);
 }
 
+/* Tiles from .. from + n - 1 into the L2 cache, as far as they lie before `end`. */
+FN void tile_prefetch(const uint8_t *codes, uint32_t from, uint32_t n, uint32_t end)
+{
+    const uint32_t lines = Q35_TILE_BYTES / 128u;
+    uint32_t lane = lane_id();
+    if (lane < n * lines && from + lane / lines < end)
+        prefetch_line(codes + (uint64_t)from * Q35_TILE_BYTES + 128u * lane);
+}
+
 /* The strips: 112 bits each; of the last word the lower half counts. */
 FN void tile_strips(const struct tile_words *w, uint32_t lo[4], uint32_t hi[4])
 {

@@ -150,6 +150,15 @@ template <class T> T load_stream(const T *p)
     return *p;
 }
 
+/* Reads both ends, so that a line outside of memory shows. */
+FN void prefetch_line(const void *p)
+{
+    static volatile uint8_t sink;
+    sink = *(const uint8_t *)p;
+    sink = ((const uint8_t *)p)[127];
+    (void)sink;
+}
+
 FN uint32_t shared_slack(void)
 {
     return emu_grid.slack;
