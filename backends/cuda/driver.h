@@ -131,11 +131,11 @@ struct cu {
 #define CU_MEMBER(member, name, params) cu_result(*member) params;
     CU_FUNCTIONS(CU_MEMBER)
 #undef CU_MEMBER
-    char path[512]; /* what was opened */
-    int version;    /* 12040 is 12.4 */
+    char path[512];   /* what was opened */
+    int version;      /* 12040 is 12.4 */
     int device_count; /* all, whatever their age */
-    int pid; /* of the process that initialised it: the driver does not survive a fork */
-    int emulated; /* it exports CU_EMULATED: kernels run elsewhere, no code is needed */
+    int pid;          /* of the process that initialised it: the driver does not survive a fork */
+    int emulated;     /* it exports CU_EMULATED: kernels run elsewhere, no code is needed */
 };
 
 /* A stand-in for the driver that runs kernels by name says so with this symbol (tests/cuda). */

@@ -37,8 +37,8 @@
 #define CUDA_CANCEL_LAYERS 4u  /* of a large batch, between looks at the cancel mark */
 #define CUDA_CANCEL_TOKENS 64u /* tokens of a large batch */
 #define CUDA_FEATURES (Q35_FEATURE_GREEDY | Q35_FEATURE_KV_INT8 | Q35_FEATURE_TRIPLE)
-#define CUDA_KV_TYPES 2u                      /* enum q35_kv_type */
-#define CUDA_LOGITS 256u                      /* rows of logits on the device at a time */
+#define CUDA_KV_TYPES 2u /* enum q35_kv_type */
+#define CUDA_LOGITS 256u /* rows of logits on the device at a time */
 /* Most memory for attention in parts: a sequence of 128k positions with 64 heads of 128 takes
  * 2,048 pages x 64 x 130 x 4 bytes = 65 MiB; two of them fit. */
 #define CUDA_PARTS_BYTES ((uint64_t)144 << 20)
@@ -166,9 +166,9 @@ struct q35_device {
     uint64_t graph_clock;
     pthread_mutex_t capture_lock; /* held while `stream` captures, and by another device's thread */
                                   /* that puts a mark or a wait into it */
-    cu_event peer;    /* orders copies between devices */
-    cu_ctx reachable; /* another device's, whose memory this one may read and write */
-    cu_event pace[2]; /* keeps a large batch from running ahead of its cancellation */
+    cu_event peer;                /* orders copies between devices */
+    cu_ctx reachable;             /* another device's, whose memory this one may read and write */
+    cu_event pace[2];             /* keeps a large batch from running ahead of its cancellation */
     struct cuda_staging staging;
     struct cuda_gemm gemm;
     struct cuda_timeline time;

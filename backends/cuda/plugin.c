@@ -47,8 +47,7 @@ static bool usable(const struct cu *cu, uint32_t index, cu_device *ordinal, uint
     int i, major = 0, minor = 0;
     *found = 0;
     for (i = 0; i < cu->device_count; i++) {
-        if (cu->DeviceGet(ordinal, i) ||
-            cu->DeviceGetAttribute(&major, CU_ATTR_MAJOR, *ordinal) ||
+        if (cu->DeviceGet(ordinal, i) || cu->DeviceGetAttribute(&major, CU_ATTR_MAJOR, *ordinal) ||
             cu->DeviceGetAttribute(&minor, CU_ATTR_MINOR, *ordinal) ||
             10 * major + minor < CUDA_OLDEST)
             continue;
@@ -115,6 +114,17 @@ static cu_result free_memory(const struct cu *cu, cu_device ordinal, size_t *byt
     return code;
 }
 
+static void say_unusable(const struct q35_host *host, const struct cu *cu, uint32_t index,
+                         cu_result code)
+{
+    struct q35_error own = Q35_ERROR_INIT;
+    char what[40];
+    snprintf(what, sizeof(what), "cuda: GPU %u cannot be used", index);
+    (void)cu_fail(cu, &own, code, what);
+    if (host && host->log)
+        host->log(host->ctx, Q35_LOG_WARN, own.message);
+}
+
 static void format_uuid(char *out, size_t room, const uint8_t u[16])
 {
     size_t n = (size_t)snprintf(out, room, "GPU-");
@@ -152,7 +162,6 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     char name[48] = "";
     enum q35_status st = find_device(options, index, &cu, &dev, err);
     cu_result code;
-    (void)host;
     if (st)
         return st;
     code = cu->DeviceGetName(name, (int)sizeof(name), dev);
@@ -164,15 +173,16 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
         code = cu->DeviceGetAttribute(&major, CU_ATTR_MAJOR, dev);
     if (!code)
         code = cu->DeviceGetAttribute(&minor, CU_ATTR_MINOR, dev);
-    if (!code)
-        code = free_memory(cu, dev, &available);
     if (code)
         return cu_fail(cu, err, code, "asking about a GPU");
+    code = free_memory(cu, dev, &available);
+    if (code) /* busy, full or broken: it has no memory for us, but others may */
+        say_unusable(host, cu, index, code);
     name[sizeof(name) - 1] = '\0';
     snprintf(own.name, sizeof(own.name), "%s (sm_%d%d)", name, major, minor);
     format_uuid(own.id, sizeof(own.id), uuid);
     own.memory_total = total;
-    own.memory_free = available < total ? available : total;
+    own.memory_free = code ? 0 : available < total ? available : total;
     own.memory_bandwidth = bandwidth(cu, dev);
     own.simulated = cu->emulated != 0;
     own.size = info->size;

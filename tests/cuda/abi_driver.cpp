@@ -30,7 +30,8 @@ enum {
 
 /* As the calling convention sees them. */
 template <class A, class B>
-constexpr bool alike = sizeof(A) == sizeof(B) && std::is_pointer<A>::value == std::is_pointer<B>::value;
+constexpr bool alike = sizeof(A) == sizeof(B) && std::is_pointer<A>::value
+                                                     == std::is_pointer<B>::value;
 
 template <class F, class G> struct same : std::false_type {
 };

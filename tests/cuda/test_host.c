@@ -68,6 +68,23 @@ static void old_ones_are_left_out(void **state)
     fake_set("old", 0);
 }
 
+/* A GPU on which no context can be made has no memory for us; it does not take the others away. */
+static void busy_one(void **state)
+{
+    struct q35_device_info a = {.size = sizeof(a)}, b = {.size = sizeof(b)};
+    struct fixture f;
+    (void)state;
+    begin(&f, 1);
+    fake_set("dead_at", 1);
+    assert_int_equal(step(&f, 1, 0, 1), Q35_E_DEVICE_LOST);
+    end(&f);
+    assert_int_equal(entry.api.device_info(&entry.host, &options, 0, &a, &err), Q35_OK);
+    assert_int_equal(entry.api.device_info(&entry.host, &options, 1, &b, &err), Q35_OK);
+    assert_true(a.memory_free == 1u << 30);
+    assert_true(b.memory_total == 1u << 30 && b.memory_free == 0);
+    fake_set("dead_at", 0);
+}
+
 /* The driver of the parent is of no use to a child, and says nothing good about it. */
 static void not_after_a_fork(void **state)
 {
@@ -438,14 +455,23 @@ static void fetched_during_a_capture(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(old_ones_are_left_out), cmocka_unit_test(not_after_a_fork),
-        cmocka_unit_test(spoilt_capture),        cmocka_unit_test(fetched_during_a_capture),
-        cmocka_unit_test(finds_nothing),        cmocka_unit_test(says_what_they_are),
-        cmocka_unit_test(wide_heads),           cmocka_unit_test(many_in_flight),
-        cmocka_unit_test(cancelled_in_advance), cmocka_unit_test(cancelled_in_the_middle),
-        cmocka_unit_test(more_logits_than_fit), cmocka_unit_test(greedy),
-        cmocka_unit_test(graphs_are_replayed),  cmocka_unit_test(logits_of_some),
-        cmocka_unit_test(through_two_gpus),     cmocka_unit_test(fetched_before_overwritten),
+        cmocka_unit_test(busy_one),
+        cmocka_unit_test(old_ones_are_left_out),
+        cmocka_unit_test(not_after_a_fork),
+        cmocka_unit_test(spoilt_capture),
+        cmocka_unit_test(fetched_during_a_capture),
+        cmocka_unit_test(finds_nothing),
+        cmocka_unit_test(says_what_they_are),
+        cmocka_unit_test(wide_heads),
+        cmocka_unit_test(many_in_flight),
+        cmocka_unit_test(cancelled_in_advance),
+        cmocka_unit_test(cancelled_in_the_middle),
+        cmocka_unit_test(more_logits_than_fit),
+        cmocka_unit_test(greedy),
+        cmocka_unit_test(graphs_are_replayed),
+        cmocka_unit_test(logits_of_some),
+        cmocka_unit_test(through_two_gpus),
+        cmocka_unit_test(fetched_before_overwritten),
     };
     int failed;
     if (host_load())

@@ -16,7 +16,9 @@ import tempfile
 CC, CXX = sys.argv[1:3]
 ROOT, TESTS, FAKE_CUDA, FAKE_CUBLASLT = (os.path.abspath(a) for a in sys.argv[3:7])
 ARCHIVES = [os.path.abspath(a) for a in sys.argv[7:]]
-RACES = ["-DEMU_RACES", "-fsanitize=thread"]  # races on shared memory are found by emu_race.cpp
+# Races on shared memory are found by emu_race.cpp, misaligned accesses end the process.
+RACES = ["-DEMU_RACES", "-fsanitize=thread", "-fsanitize=alignment", "-fsanitize-trap=alignment"
+         if "clang" in CXX else "-fsanitize-undefined-trap-on-error"]
 
 TILE, FEW, MANY, THREE = "tile.cuh", "matmul_few.cuh", "matmul_many.cuh", "triple_few.cuh"
 GEMM, ROTATE, ROPE, MISC = "gemm.cuh", "rotate.cuh", "rope.cuh", "misc.cuh"
@@ -66,6 +68,8 @@ KERNELS = [
      "                                 p + r * 64);", "attn"),
     ("next-page-too-early", "attn.cuh", "        attn_join<G>(first, next, part, begun, st, o);\n        __syncthreads();",
      "        attn_join<G>(first, next, part, begun, st, o);", "attn"),
+    ("keys-misaligned", "attn_f16.cuh", "16u * C + 4u; /*", "16u * C + 2u; /*", "attn"),
+    ("launch-bounds", ROTATE, "KERNEL(256, embed,", "KERNEL(128, embed,", "embed"),
     ("nan-hides-a-score", "attn.cuh", "in0 && s0 == s0 ? s0", "in0 ? s0", "attn"),
     ("no-change", TILE, "/* Tiles in the device's order.", "/* Tiles in  the device's order.", None),
 ]

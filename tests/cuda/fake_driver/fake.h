@@ -171,6 +171,20 @@ void fake_check_range(const void *at, size_t bytes, bool pinned, cu_ctx ctx, con
 
 /* Ends the process if the calling thread captures: `what` is not allowed then. */
 void fake_check_capture(const char *what);
+/* Around an entry point that needs a context. */
+#define ENTER()                                                                                    \
+    cu_result code;                                                                                \
+    cu_ctx ctx;                                                                                    \
+    pthread_mutex_lock(&fake.lock);                                                                \
+    ctx = fake_current(&code);                                                                     \
+    (void)ctx
+#define LEAVE(result)                                                                              \
+    do {                                                                                           \
+        cu_result left = (result);                                                                 \
+        pthread_mutex_unlock(&fake.lock);                                                          \
+        return left;                                                                               \
+    } while (0)
+
 /* Enqueues a copy of *op. */
 cu_result fake_enqueue(cu_stream s, const struct fake_op *op);
 void fake_ops_free(struct fake_op *ops);

@@ -178,7 +178,8 @@ void test_rope(void)
 
 struct attn_shape {
     uint32_t n_heads, n_kv_heads, head_dim, window;
-    bool nan; /* some keys are; the largest score stands where the warp holds it beside such a one */
+    bool
+        nan; /* some keys are; the largest score stands where the warp holds it beside such a one */
     bool far; /* one token at position 2,300 and one at 2,047, so that more than 32 pages are merged
                */
 };

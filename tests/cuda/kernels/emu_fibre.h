@@ -41,7 +41,8 @@ void emu_warp_exchange(const uint64_t *words, uint32_t n, uint32_t mask, const c
 const uint64_t *emu_warp_slots(uint32_t lane);
 void emu_warp_done(uint32_t mask, const char *file, int line);
 
-/* ---- races on shared memory (emu_race.cpp), where kernels are compiled with EMU_RACES ----------- */
+/* ---- races on shared memory (emu_race.cpp), where kernels are compiled with EMU_RACES -----------
+ */
 
 /* Static shared memory lies in a section of its own, so that accesses to it can be told. */
 #define EMU_SHARED_SECTION __attribute__((section("q35_emu_shared")))
@@ -53,8 +54,8 @@ void emu_warp_done(uint32_t mask, const char *file, int line);
 
 /* Shared memory of the block that begins: dynamic, and static if `fixed` is not NULL. */
 void emu_race_begin(const void *dynamic, size_t bytes, const void *fixed, size_t fixed_bytes);
-void emu_race_barrier(void);                 /* all threads have arrived */
-void emu_race_warp_sync(uint32_t warp);      /* its lanes have met at a __syncwarp */
+void emu_race_barrier(void);            /* all threads have arrived */
+void emu_race_warp_sync(uint32_t warp); /* its lanes have met at a __syncwarp */
 void emu_race_atomic(const void *p, size_t bytes);
 void emu_race_read(const void *p, size_t bytes); /* by the running thread */
 void emu_race_write(const void *p, size_t bytes);
