@@ -8,6 +8,7 @@
 
 #if defined(Q35_HWLOC)
 #include <hwloc.h>
+#include <unistd.h>
 #endif
 
 /* A CPU that may be used. */
@@ -135,6 +136,9 @@ static bool hwloc_machine(struct machine *m, const char *machine, const cpu_set_
 {
     hwloc_topology_t t;
     bool ok;
+    /* without sysfs hwloc knows no more than sched_getaffinity, and complains on stderr */
+    if (!machine && access("/sys/devices/system/cpu", F_OK) != 0)
+        return false;
     if (hwloc_topology_init(&t) != 0)
         return false;
     hwloc_topology_set_cache_types_filter(t, HWLOC_TYPE_FILTER_KEEP_NONE);
