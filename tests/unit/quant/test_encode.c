@@ -91,7 +91,7 @@ static void same_bytes_at_any_thread_count_and_cpu(void **state)
         uint32_t threads;
         const char *kernels;
     } variant[] = {{3, NULL}, {2, "c"}, {1, "avx2"}, {1, "avx512"}};
-    uint32_t rows = 70, cols = 400, i, k;
+    uint32_t rows = 34, cols = 200, i, k; /* tiles of all schemes that are not whole */
     float *w = gaussian_matrix(rows, cols, 22);
     (void)state;
     for (i = 0; i < Q35_COUNT(schemes); i++) {
