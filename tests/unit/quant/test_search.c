@@ -175,20 +175,26 @@ static void ring_step_is_a_minimum(void **state)
     free(s);
 }
 
-/* Error per weight of a tile along its ring, in table units. */
-static double ring_error(const struct q35_search *s, int16_t x[64][16][2], uint8_t code[64][16])
+/* Squared error of `n` codes from code t on along the ring, in table units. */
+static double error_of(const struct q35_search *s, int16_t x[64][16][2], const uint8_t *code, int t,
+                       int n)
 {
-    const uint8_t *c = code[0];
     double sum = 0;
-    int t, d;
-    for (t = 0; t < 1024; t++) {
-        int h = c[(t + 1023) & 1023] ^ c[(t + 1022) & 1023];
+    int d;
+    for (; n-- > 0; t++) {
+        int at = t & 1023, h = code[(at + 1023) & 1023] ^ code[(at + 1022) & 1023];
         for (d = 0; d < 2; d++) {
-            double e = x[t / 16][t % 16][d] - s->a[c[t]][d] - s->b[h][d];
+            double e = (x[at / 16][at % 16][d] - s->a[code[at]][d] - s->b[h][d]) / Q35_SEARCH_UNIT;
             sum += e * e;
         }
     }
-    return sqrt(sum / 2048) / Q35_SEARCH_UNIT;
+    return sum;
+}
+
+/* Error per weight of a tile along its ring, in table units. */
+static double ring_error(const struct q35_search *s, int16_t x[64][16][2], uint8_t code[64][16])
+{
+    return sqrt(error_of(s, x, code[0], 0, 1024) / 2048);
 }
 
 static void more_ways_find_better_rings(void **state)
@@ -256,20 +262,12 @@ static double seam_error(bool by_column, uint32_t ways, double *overall)
         } else {
             q35_search_tile(s, ring, x, code);
         }
-        for (t = 0; t < 1024; t++) {
-            const uint8_t *c = code[0];
-            int h = c[(t + 1023) & 1023] ^ c[(t + 1022) & 1023];
-            for (d = 0; d < 2; d++) {
-                double e = x[t / 16][t % 16][d] - s->a[c[t]][d] - s->b[h][d];
-                all += e * e / 1024;
-                seam += t < 2 ? e * e / 2 : 0;
-            }
-        }
+        all += error_of(s, x, code[0], 0, 1024) / 1024;
+        seam += error_of(s, x, code[0], 0, 2) / 2;
     }
     q35_ring_destroy(ring);
     free(s);
-
-    *overall = sqrt(all / n / 2) / Q35_SEARCH_UNIT;
+    *overall = sqrt(all / n / 2);
     return seam / all;
 }
 
@@ -284,22 +282,6 @@ static void rings_close(void **state)
     assert_true(overall < 0.0953 * 28);
     assert_true(seam_error(true, 8, &overall) < 2);
     assert_true(overall < 0.0987 * 28);
-}
-
-/* Squared error of `n` codes from code t on along the ring, in table units. */
-static double error_of(const struct q35_search *s, int16_t x[64][16][2], const uint8_t *code, int t,
-                       int n)
-{
-    double sum = 0;
-    int d;
-    for (; n-- > 0; t++) {
-        int at = t & 1023, h = code[(at + 1023) & 1023] ^ code[(at + 1022) & 1023];
-        for (d = 0; d < 2; d++) {
-            double e = (x[at / 16][at % 16][d] - s->a[code[at]][d] - s->b[h][d]) / Q35_SEARCH_UNIT;
-            sum += e * e;
-        }
-    }
-    return sum;
 }
 
 /* The codes before the two that a pass must end with have to be found for those two. Outliers on
