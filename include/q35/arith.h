@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-#ifndef Q35_FMAF
+#ifndef Q35_FMAF /* a device's compiler defines all of them as its own, each rounded once */
 #define Q35_FMAF fmaf
 #define Q35_FMA fma
 #define Q35_RINTF rintf
@@ -285,7 +285,8 @@ struct q35_attn_state {
     float m, l;
 };
 
-/* s: scores in, probabilities out, n values for positions first .. first+n-1 of one block. */
+/* s: scores in, probabilities out, n > 0 values for positions first .. first+n-1 of one block;
+ * first counts from position 0 or from the block's: 64 is a multiple of the lanes. */
 Q35_FN struct q35_attn_state q35_attn_softmax(float *s, uint32_t first, uint32_t n)
 {
     struct q35_attn_state st;
@@ -345,7 +346,7 @@ Q35_FN struct q35_attn_state q35_attn_block8(float *s, uint32_t first, uint32_t 
     return st;
 }
 
-/* Merges block (sb, ob) into the running (st, o). */
+/* Merges block (sb, ob) into the running (st, o), which the first block's were copied to. */
 Q35_FN void q35_attn_merge(struct q35_attn_state *st, float *o, struct q35_attn_state sb,
                            const float *ob, uint32_t head_dim)
 {

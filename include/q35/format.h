@@ -38,10 +38,11 @@
  * Every sum lies in [-127, 127].
  * The real weight is  w * scale[row]; nothing else is stored.
  *
- * ROTATION  When rot_block > 0 the stored matrix is W * D * H / rot_block-scaled, where D is a
- * diagonal of signs and H a block-diagonal Hadamard matrix; the activation vector x (padded with
- * zeros to K_padded) must be replaced by H * D * x before quantization, see q35_rotate() in
- * arith.h. All normalisation is inside the row scales.
+ * ROTATION  When rot_block > 0 the stored matrix is W * D * H / rot_block, where D is a diagonal of
+ * signs and H has Hadamard matrices of that size (entries 1 and -1) along its diagonal. So the
+ * activation vector x, padded with zeros to K_padded, is replaced by H * D * x before quantization
+ * (q35_rotate in arith.h), and a row of W is H, then D, times a stored row (q35_unrotate). The
+ * divisor is inside the row scales: nobody else divides.
  *
  * BLOB  A packed tensor in a file or in memory is, from a 64-byte aligned address:
  *
@@ -49,6 +50,8 @@
  *     offset 512                   4 * M_padded bytes   row scales, IEEE binary32, little-endian
  *     offset 512 + 4 * M_padded    896 * tiles bytes    codes (64-byte aligned)
  *     then                         64 zero bytes, so that 64-byte loads may run over the end
+ *
+ * Comments that begin with an @ are contracts for Frama-C: tests/proofs proves them.
  */
 
 #include <stddef.h>
@@ -174,7 +177,8 @@ Q35_FN uint64_t q35_blob_bytes(uint32_t scheme, uint32_t rows, uint32_t cols)
            Q35_BLOB_TAIL;
 }
 
-/* Largest power of two that divides the padded K: the size of a Hadamard block. */
+/* Largest power of two that divides the padded K: the Hadamard block of a converter. A decoder
+ * takes any power of two that divides the padded K. */
 Q35_FN uint32_t q35_rot_block(uint32_t cols)
 {
     uint32_t k = q35_pad_cols(cols);

@@ -22,8 +22,9 @@ struct q35_measure {
     uint32_t size;
     uint32_t reserved;
     /* Seconds that one run of these layers over n_tokens tokens takes, each of a sequence of its
-     * own that is `context` positions long: above 0, and not less for more layers, tokens or
-     * positions. UNSUPPORTED if this device does not know. Allocates nothing. [any] */
+     * own that is `context` positions long, KV in binary16: above 0, and not less for more layers,
+     * tokens or positions. UNSUPPORTED if this device does not know. Leaves nothing allocated.
+     * [any] */
     enum q35_status (*seconds)(struct q35_device *dev, const struct q35_layer *layers,
                                uint32_t layer_count, uint32_t layer_stride, uint32_t n_tokens,
                                uint32_t context, double *out, struct q35_error *err);

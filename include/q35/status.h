@@ -14,7 +14,11 @@
 extern "C" {
 #endif
 
-/* X(name, value, text). Values never change and are never reused. */
+/* X(name, value, text). Values never change and are never reused. Of a plugin's calls: INVALID for
+ * arguments that break a rule, NOT_FOUND for what is not there, UNSUPPORTED for what it does not
+ * do, CAPACITY for what does not fit on the device, NOMEM for the host's memory, HASH, TIMEOUT and
+ * CANCELLED where backend.h says so, DEVICE_LOST if all that was on the device is gone, INTERNAL
+ * for the rest. */
 #define Q35_STATUS_MAP(X)                                                                          \
     X(OK, 0, "ok")                                                                                 \
     X(E_INVALID, 1, "invalid argument")                                                            \
@@ -44,18 +48,20 @@ enum q35_status {
 enum q35_radius {
     Q35_RADIUS_REQUEST = 0,     /* this call alone; the same device can be used at once */
     Q35_RADIUS_KV = 1,          /* the KV object of the call has lost its contents */
-    Q35_RADIUS_DEVICE_LOST = 2, /* everything on this device is gone; reset() or close() it */
+    Q35_RADIUS_DEVICE_LOST = 2, /* everything on this device is gone (with status DEVICE_LOST);
+                                   reset() or close() it */
     Q35_RADIUS_PLUGIN = 3       /* the whole plugin is unusable */
 };
 
 #define Q35_NO_LAYER (-1)
 
-/* Caller-owned, fixed size, no pointers: may cross a process boundary as it is. */
+/* Caller-owned, no pointers: may cross a process boundary as it is. Looked at after a failure (and
+ * when enumerate finds nothing): then every field but `size` has been written. */
 struct q35_error {
-    uint32_t size;       /* sizeof as the caller compiled it */
-    int32_t status;      /* enum q35_status */
+    uint32_t size;       /* sizeof as the caller compiled it; stays as it is */
+    int32_t status;      /* enum q35_status: what the call returns */
     int32_t radius;      /* enum q35_radius */
-    int32_t layer;       /* index of the layer concerned or Q35_NO_LAYER */
+    int32_t layer;       /* q35_layer.index of the layer concerned or Q35_NO_LAYER */
     int64_t native_code; /* errno, CUresult, cl_int ... or 0 */
     char message[488];   /* UTF-8, zero-terminated, one line, no trailing full stop */
 };

@@ -99,8 +99,6 @@ static const struct q35_plugin plugin = {
     .reset = ocl_reset,
 };
 
-Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor);
-
 Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor)
 {
     (void)host_minor;

@@ -251,8 +251,6 @@ static const struct q35_plugin plugin = {
     .close = close_device,
 };
 
-Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor);
-
 Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor)
 {
     (void)host_minor; /* every minor of the same major is served */

@@ -3,7 +3,7 @@
 """Reads the public headers just well enough to list their structs and enumerators."""
 import re
 
-HEADERS = ["status.h", "format.h", "backend.h", "measure.h"]
+HEADERS = ["status.h", "format.h", "ops.h", "backend.h", "measure.h"]
 STRUCT = re.compile(r"^struct (\w+) \{\n(.*?)^\};", re.M | re.S)
 ENUM = re.compile(r"^enum (\w+) \{(.*?)\};", re.M | re.S)
 MACRO = re.compile(r"^#define (Q35_[A-Z0-9_]+) +[^\s\\].*$", re.M)
