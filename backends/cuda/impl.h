@@ -23,6 +23,7 @@
 #include "q35/arith.h"
 #include "soft.h"
 #include "soft_layer.h"
+#include "soft_pages.h"
 #include "soft_parts.h"
 
 #define CUDA_OLDEST 75 /* compute capability times 10: int8 matrix instructions */
@@ -213,30 +214,14 @@ struct q35_weights {
     bool committed;
 };
 
-struct cuda_kv_row {
-    uint32_t start, end; /* positions of one sequence in the current run */
-    uint32_t count;      /* 0: not in the run */
-    uint32_t index;      /* in `active` */
-};
-
 struct q35_kv {
     struct cuda_object object;
     struct q35_weights *weights;
-    uint32_t max_sequences, page_count;
+    struct soft_pages pages;
     uint32_t type; /* enum q35_kv_type */
     uint64_t page_bytes;
     cu_ptr pool; /* [page_count][page_bytes] */
     uint64_t pool_bytes;
-    uint8_t *block;      /* everything below */
-    uint32_t *table;     /* [max_sequences][page_count] page of a block, from 1; 0: none */
-    uint32_t *refs;      /* [page_count + 1] */
-    uint32_t *free_list; /* [page_count] */
-    uint32_t *active;    /* [max_sequences] sequences of the current run */
-    uint32_t *lengths;   /* [max_sequences][decoder_count] */
-    struct cuda_kv_row *rows;
-    uint32_t used; /* pages 1 .. used were taken before */
-    uint32_t free_count, active_count;
-    uint32_t run_first, run_end; /* decoder layers of the current run */
 };
 
 /* A device address as the kernels' structs hold it. */
@@ -336,7 +321,6 @@ void cuda_weights_free(struct q35_weights *w);
 
 /* ---- kv.c ----------------------------------------------------------------------------------- */
 
-uint64_t cuda_kv_pages(uint32_t kv_tokens, uint32_t max_sequences);
 /* Bytes of the pool on the device; 0 on overflow. */
 uint64_t cuda_kv_pool_bytes(uint64_t pages, uint64_t page_bytes);
 enum q35_status cuda_kv_create(struct q35_device *dev, struct q35_weights *w,
@@ -352,12 +336,6 @@ enum q35_status cuda_kv_admit(struct q35_kv *kv, const struct q35_run *run, stru
 /* Makes every page that the admitted run writes present and unshared, enqueuing copies of shared
  * ones, or changes nothing (CAPACITY). Context current. */
 enum q35_status cuda_kv_reserve(struct q35_kv *kv, struct q35_error *err);
-/* The run's sequences now end where its tokens end, in this decoder layer. */
-void cuda_kv_advance(struct q35_kv *kv, uint32_t kv_index);
-static inline uint32_t cuda_kv_blocks(uint32_t length)
-{
-    return (uint32_t)(((uint64_t)length + Q35_ATTN_BLOCK - 1) / Q35_ATTN_BLOCK);
-}
 
 static inline const struct q35_token *cuda_token(const struct q35_run *r, uint32_t i)
 {

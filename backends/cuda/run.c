@@ -66,7 +66,7 @@ enum q35_status cuda_plan(struct q35_device *dev, const struct q35_plan_request 
     if (st)
         return st;
     if (page_bytes && r->kv_tokens && r->max_sequences) {
-        pages = cuda_kv_pages(r->kv_tokens, r->max_sequences);
+        pages = soft_pages_count(r->kv_tokens, r->max_sequences);
         own.kv_bytes = cuda_kv_pool_bytes(pages, page_bytes);
         if (!own.kv_bytes)
             return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %u tokens overflows",
@@ -208,12 +208,12 @@ static enum q35_status inspect(struct cuda_batch *b, struct shape *s, struct q35
 
 static void lay_out(struct cuda_batch *b, struct shape *s)
 {
-    const struct q35_kv *kv = b->run->kv;
+    const struct soft_pages *p = s->kv ? &b->run->kv->pages : NULL;
     uint32_t i;
     count_pieces(b);
-    b->active = s->kv ? kv->active_count : 0;
+    b->active = p ? p->active_count : 0;
     for (i = 0; i < b->active; i++) {
-        uint32_t blocks = cuda_kv_blocks(kv->rows[kv->active[i]].end);
+        uint32_t blocks = soft_pages_blocks(p->rows[p->active[i]].end);
         b->max_pages = blocks > b->max_pages ? blocks : b->max_pages;
     }
     s->graph =
@@ -261,12 +261,12 @@ static void fill_header(struct cuda_batch *b, const struct shape *s)
     struct q35_token *tokens = (void *)head;
     struct q35_cu_piece *pieces = (void *)(head + s->pieces_at);
     uint32_t *rows = (void *)(head + s->rows_at), *table = (void *)(head + s->table_at);
-    const struct q35_kv *kv = b->run->kv;
+    const struct soft_pages *kv = s->kv ? &b->run->kv->pages : NULL;
     uint32_t i, p, n = 0, logits = 0;
     for (i = 0; i < b->n_tokens; i++) {
         const struct q35_token *t = cuda_token(b->run, i);
         tokens[i] = *t;
-        if (s->kv)
+        if (kv)
             tokens[i].sequence = kv->rows[t->sequence].index;
         if (t->flags & Q35_TOKEN_LOGITS)
             rows[logits++] = i;
@@ -277,8 +277,8 @@ static void fill_header(struct cuda_batch *b, const struct shape *s)
             pieces[n++] = (struct q35_cu_piece){i, 1};
     }
     for (i = 0; i < b->active; i++) {
-        const uint32_t *from = kv->table + (uint64_t)kv->active[i] * kv->page_count;
-        uint32_t blocks = cuda_kv_blocks(kv->rows[kv->active[i]].end);
+        const uint32_t *from = soft_pages_of(kv, kv->active[i]);
+        uint32_t blocks = soft_pages_blocks(kv->rows[kv->active[i]].end);
         for (p = 0; p < b->max_pages; p++)
             table[(uint64_t)i * b->max_pages + p] = p < blocks ? from[p] - 1 : 0;
     }
@@ -335,7 +335,7 @@ static enum q35_status enqueue_layers(struct cuda_batch *b, const struct shape *
         st = cuda_graph_run(b, err);
         for (i = 0; i < r->count && !st; i++)
             if (s->first[i].desc.kind == Q35_LAYER_DECODER)
-                cuda_kv_advance(r->kv, s->first[i].kv_index);
+                soft_pages_advance(&r->kv->pages, s->first[i].kv_index);
         return st;
     }
     for (i = 0; i < r->count && !st; i++) {
@@ -345,7 +345,7 @@ static enum q35_status enqueue_layers(struct cuda_batch *b, const struct shape *
         if (st)
             err->layer = s->first[i].desc.index;
         else if (s->first[i].desc.kind == Q35_LAYER_DECODER)
-            cuda_kv_advance(r->kv, s->first[i].kv_index);
+            soft_pages_advance(&r->kv->pages, s->first[i].kv_index);
         if (!st && b->n_tokens >= CUDA_CANCEL_TOKENS && i % CUDA_CANCEL_LAYERS == 0)
             st = keep_pace(b->dev, i / CUDA_CANCEL_LAYERS, err);
     }

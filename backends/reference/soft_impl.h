@@ -14,6 +14,7 @@
 #include "q35/arith.h"
 #include "soft.h"
 #include "soft_layer.h"
+#include "soft_pages.h"
 #include "soft_parts.h"
 
 /* Bytes up to the end of a field: what the first writer of a struct filled. */
@@ -21,7 +22,6 @@
 
 #define SOFT_GREEDY_ROWS 32u /* tokens whose logits a greedy run holds at once */
 #define SOFT_KV_TYPES 2u     /* enum q35_kv_type */
-#define SOFT_NO_PAGE 0u      /* pages count from 1, so that fresh memory is an empty table */
 
 /* Head of every object a device owns, so that close and reset find them all. */
 struct soft_object {
@@ -117,33 +117,17 @@ struct q35_weights {
     bool committed;
 };
 
-struct soft_kv_row {
-    uint32_t start, end; /* positions of one sequence in the current run */
-    uint32_t count;      /* 0: not in the run */
-};
-
 struct q35_kv {
     struct soft_object object;
     struct q35_weights *weights;
-    uint32_t max_sequences, page_count;
+    struct soft_pages pages;
     uint32_t type; /* enum q35_kv_type */
     uint64_t page_bytes;
     uint8_t *pool; /* [page_count][page_bytes] */
     uint64_t pool_bytes;
     void *map; /* holds the pool */
     uint64_t map_bytes;
-    uint8_t *block;      /* everything below */
-    uint32_t *table;     /* [max_sequences][page_count] page of a block or SOFT_NO_PAGE */
-    uint32_t *refs;      /* [page_count + 1] */
-    uint32_t *free_list; /* [page_count] pages given back */
-    uint32_t free_count;
-    uint32_t used;            /* pages 1 .. used have been handed out at some time */
-    uint32_t *lengths;        /* [max_sequences][decoder_count] */
-    struct soft_kv_row *rows; /* [max_sequences] */
-    uint32_t *active;         /* [max_sequences] sequences of the current run */
-    uint32_t active_count;
-    uint32_t run_first, run_end; /* decoder layers of the current run, by kv_index */
-    const uint16_t **addresses;  /* [max_sequences][page_count] for one layer */
+    const uint16_t **addresses; /* [max_sequences][page_count] for one layer */
 };
 
 /* soft_device.c */
@@ -191,7 +175,6 @@ enum q35_status soft_exec_layer(struct soft_batch *b, const struct soft_layer *l
                                 struct q35_error *err);
 
 /* soft_kv.c */
-uint64_t soft_kv_pages(uint32_t kv_tokens, uint32_t max_sequences);
 /* Bytes beside the pool; 0 on overflow. */
 uint64_t soft_kv_tables_bytes(uint64_t pages, uint32_t max_sequences, uint32_t decoders);
 /* Groups the batch by sequence and checks positions against what those layers hold. */

@@ -61,7 +61,7 @@ enum q35_status q35_soft_plan(struct q35_device *dev, const struct q35_plan_requ
     if (st)
         return st;
     if (page_bytes && r->kv_tokens && r->max_sequences) {
-        pages = soft_kv_pages(r->kv_tokens, r->max_sequences);
+        pages = soft_pages_count(r->kv_tokens, r->max_sequences);
         tables = soft_kv_tables_bytes(pages, r->max_sequences, decoders);
         if (!tables || __builtin_mul_overflow(pages, page_bytes, &own.kv_bytes))
             return q35_soft_fail(err, Q35_E_CAPACITY, "a KV cache of %u tokens overflows",

@@ -12,7 +12,8 @@ import sys
 import tempfile
 
 OPS, ARITH, FORMAT = "ops.c", "arith.h", "format.h"
-KV, EXEC, WEIGHTS = "soft_kv.c", "soft_exec.c", "soft_weights.c"
+KV, PAGES = "soft_kv.c", "soft_pages.c"
+EXEC, WEIGHTS = "soft_exec.c", "soft_weights.c"
 TIME, RUN, IMPL, LAYER = "soft_timeline.c", "soft_run.c", "soft_impl.h", "soft_layer.c"
 DEVICE = "soft_device.c"
 
@@ -69,20 +70,22 @@ MUTANTS = [
     ("triple-tiles-rounded-down", FORMAT, "(q35_pad_cols(cols) + (width - 1)) / width",
      "q35_pad_cols(cols) / width", "products"),
     ("triple-refused", LAYER, "!(features & Q35_FEATURE_TRIPLE)", "1", "decode"),
-    ("no-copy-on-write", KV, "kv->refs[table[b]] > 1)", "kv->refs[table[b]] > 1000)", "kv"),
-    ("copy-too-little", KV, "old & ~MARK), kv->page_bytes)",
-     "old & ~MARK), kv->page_bytes / 2)", "kv"),
-    ("sequence-tag", KV, "uint32_t page = table_of(kv, t->sequence)",
-     "uint32_t page = table_of(kv, soft_token(b, 0)->sequence)", "layers"),
+    ("no-copy-on-write", PAGES, "p->refs[table[b]] > 1)", "p->refs[table[b]] > 1000)", "kv"),
+    ("copy-too-little", KV, "page_data(kv, from), kv->page_bytes)",
+     "page_data(kv, from), kv->page_bytes / 2)", "kv"),
+    ("sequence-tag", KV, "uint32_t page = soft_pages_of(&kv->pages, t->sequence)",
+     "uint32_t page = soft_pages_of(&kv->pages, soft_token(b, 0)->sequence)", "layers"),
     ("position-in-page", KV, "store_f16(k, v, heads, d, t->position % Q35_ATTN_BLOCK, to);",
      "store_f16(k, v, heads, d, i % Q35_ATTN_BLOCK, to);", "layers"),
-    ("fork-whole-blocks", KV, "b < blocks_for(length); b++", "b < length / Q35_ATTN_BLOCK; b++", "kv"),
-    ("truncate-keeps", KV, "page_unref(kv, table[b]);\n        table[b] = SOFT_NO_PAGE;\n    }\n}\n\nenum",
+    ("fork-whole-blocks", PAGES, "b < soft_pages_blocks(length); b++", "b < length / Q35_ATTN_BLOCK; b++",
+     "kv"),
+    ("truncate-keeps", PAGES, "page_unref(p, table[b]);\n        table[b] = SOFT_NO_PAGE;\n    }\n}\n\nenum",
      "table[b] = SOFT_NO_PAGE;\n    }\n}\n\nenum", "capacity"),
-    ("truncate-keeps-length", KV, "        if (lengths[i] > length)\n            lengths[i] = length;\n",
+    ("truncate-keeps-length", PAGES, "        if (lengths[i] > length)\n            lengths[i] = length;\n",
      "", "invalid"),
-    ("no-undo", KV, "        kv_undo(kv);\n", "", "capacity"),
-    ("rewrite-keeps-length", KV, "if (lengths[l] > kv->rows[kv->active[i]].start)", "if (0)", "none"),
+    ("no-undo", PAGES, "        undo(p);\n", "", "capacity"),
+    ("rewrite-keeps-length", PAGES, "if (lengths[l] > p->rows[p->active[i]].start)", "if (0)", "none"),
+    ("gap-allowed", PAGES, "if (p->rows[s].start > held)", "if (0)", "invalid"),
     ("rotation-shared", EXEC, "a->rot_seed == b->rot_seed)", "1)", "layers"),
     ("logits-of-first", EXEC, "s->x + t * d, d *", "s->x + (n - 1) * d, d *", "layers"),
     ("no-embed-scale", EXEC, "x[i] * l->desc.embed_scale", "x[i]", "decode"),
@@ -118,8 +121,8 @@ MUTANTS = [
      "scales + g * Q35_ATTN_BLOCK", "int8-contexts"),
     ("int8-query-not-quantized-again", OPS, "query.scale = q35_quantize(q, d, query.q8);",
      "query.scale = q35_quantize(a->q, d, query.q8);", "int8-layers"),
-    ("int8-copy-without-scales", KV, "old & ~MARK), kv->page_bytes)",
-     "old & ~MARK), kv->page_bytes - (kv->type ? 256 : 0))", "int8-kv"),
+    ("int8-copy-without-scales", KV, "page_data(kv, from), kv->page_bytes)",
+     "page_data(kv, from), kv->page_bytes - (kv->type ? 256 : 0))", "int8-kv"),
     ("int8-offset", WEIGHTS, "l->kv_offset[type] = w->page_bytes[type];",
      "l->kv_offset[type] = w->page_bytes[type] / 64 * (type ? 60 : 64);", "int8-layers"),
     ("int8-plan", LAYER, "kv_type == Q35_KV_INT8 ? q35_kv8_page_bytes(l->n_kv_heads, l->head_dim)",
@@ -140,7 +143,7 @@ MUTANTS = [
 # long only matters where a gap would be refused. They show that the kit does not cry wolf.
 HARMLESS = [m for m in MUTANTS if m[4] == "none"]
 SOURCES = ["ops.c", "soft_device.c", "soft_timeline.c", "soft_layer.c", "soft_weights.c", "soft_kv.c",
-           "soft_exec.c", "soft_run.c", "soft_lend.c", "soft_parts.c", "plugin.c"]
+           "soft_exec.c", "soft_run.c", "soft_lend.c", "soft_pages.c", "soft_parts.c", "plugin.c"]
 
 
 class Tree:
