@@ -245,7 +245,8 @@ static bool buffer_runs(struct vfy *v)
                 VFY_BUFFERS, "buffer_read of a result"))
         return false;
     vfy_oracle_run(r.o, 0, 3, t, 5, NULL, want);
-    if (!vfy_same(v, got, want, 5 * 128, false, VFY_BUFFERS, "hidden states through buffers"))
+    if (!vfy_same(v, &(struct vfy_results){got, want, 5, 128, t, 5}, false, VFY_BUFFERS,
+                  "hidden states through buffers"))
         return false;
     run.out.offset = room - 16;
     run.signal = ++v->d.signal;

@@ -231,8 +231,8 @@ static bool greedy_model(struct vfy *v)
         !vfy_ok(v, st, VFY_GREEDY, "a run without HEAD") ||
         !vfy_rig_flags(v, &r, 0, count, t, n, NULL, Q35_RUN_GREEDY, with, &st) ||
         !vfy_ok(v, st, VFY_GREEDY, "a greedy run without HEAD") ||
-        !vfy_same(v, with, without, (uint64_t)n * r.m->shape.d_model, true, VFY_GREEDY,
-                  "a run without HEAD, greedy or not"))
+        !vfy_same(v, &(struct vfy_results){with, without, n, r.m->shape.d_model, t, n}, true,
+                  VFY_GREEDY, "a run without HEAD, greedy or not"))
         return false;
     vfy_rig_close(v, &r);
     return true;

@@ -39,7 +39,7 @@ static bool split_spans(struct vfy *v, struct vfy_rig *r, uint32_t sequence, uin
             !vfy_ok(v, st, VFY_KV, "the last layers alone"))
             return false;
         vfy_oracle_run(r->o, 0, r->m->layer_count, t, n, NULL, want);
-        if (!vfy_same(v, got, want, (uint64_t)n * vocab, false, VFY_CLASS,
+        if (!vfy_same(v, &(struct vfy_results){got, want, n, vocab, t, n}, false, VFY_CLASS,
                       "layers run in two submits"))
             return false;
     }

@@ -1,7 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
 
-/* Decoding, matrix products, layers, contexts, batches. */
+/* Decoding, matrix products, layers. */
 
 #include <math.h>
 #include <stdlib.h>
@@ -100,7 +100,8 @@ static bool decode_by_embedding(struct vfy *v, uint32_t scheme, const char *name
             t[k] = (struct q35_token){.id = (int32_t)(i + k), .position = k};
         if (!vfy_rig_device(v, &r, 0, 1, t, n, NULL, got, &st) ||
             !vfy_ok(v, st, VFY_DECODE, what) || !vfy_oracle_run(r.o, 0, 1, t, n, NULL, want) ||
-            !vfy_same(v, got, want, (uint64_t)n * s.d_model, true, VFY_DECODE, what))
+            !vfy_same(v, &(struct vfy_results){got, want, n, s.d_model, NULL, 0}, true, VFY_DECODE,
+                      what))
             return false;
     }
     free(t);
@@ -215,7 +216,7 @@ static bool same_products(struct vfy *v, const struct vfy_rig *r, const float *x
                           const float *want, uint32_t n, uint32_t *exact, const char *what)
 {
     uint32_t rows = r->m->shape.vocab, d = r->m->shape.d_model, t;
-    if (!vfy_same(v, got, want, (uint64_t)n * rows, false, VFY_PRODUCT, what))
+    if (!vfy_same(v, &(struct vfy_results){got, want, n, rows, NULL, 0}, false, VFY_PRODUCT, what))
         return false;
     if (v->info.determinism == Q35_CLASS_EXACT)
         return true;
@@ -393,95 +394,6 @@ bool vfy_check_layers(struct vfy *v)
     EXPECT(v, done, VFY_SUPPORTS, "the device takes none of %u random shapes", cases);
     if (done < cases)
         vfy_note(v, "%u of %u shapes are not supported", cases - done, cases);
-    vfy_close(v);
-    return true;
-}
-
-/* ---- contexts ------------------------------------------------------------------------------ */
-
-/* One sequence in chunks of the given size, with single tokens around the borders of blocks. */
-static bool one_context(struct vfy *v, const struct vfy_shape *s, uint32_t length, uint32_t chunk)
-{
-    struct vfy_rig r;
-    uint32_t at = 0;
-    bool supported = false;
-    char what[120];
-    if (!vfy_rig_open(v, &r, s, v->seed + length, 2, length + 64, &supported) || !supported)
-        return supported;
-    while (at < length) {
-        uint32_t k = at % 64 >= 62 || at % 64 < 2 ? 1 : chunk;
-        k = k < length - at ? k : length - at;
-        snprintf(what, sizeof(what), "positions %u .. %u of a context, window %u", at, at + k - 1,
-                 s->window);
-        if (!vfy_rig_feed(v, &r, 0, at, k, VFY_CLASS, what))
-            return false;
-        at += k;
-    }
-    vfy_rig_close(v, &r);
-    return true;
-}
-
-bool vfy_check_contexts(struct vfy *v)
-{
-    static const uint32_t windows[] = {0, 1, 2, 63, 64, 65, 100, 128, 129};
-    struct vfy_shape s = vfy_shape_small();
-    uint32_t i;
-    if (!vfy_open(v))
-        return false;
-    s.embed = s.head = true;
-    for (i = 0; i < Q35_COUNT(windows); i++) {
-        s.window = windows[i];
-        s.rope_style = i & 1;
-        if (!one_context(v, &s, v->quick ? 140 : 200, 7 + i * 13))
-            return false;
-    }
-    s.window = 0;
-    return one_context(v, &s, v->quick ? 700 : 2000, 61) && (vfy_close(v), true);
-}
-
-/* ---- batches ------------------------------------------------------------------------------- */
-
-/* The same tokens at the same places of 4 sequences, alone and together with others. */
-bool vfy_check_batch(struct vfy *v)
-{
-    struct vfy_shape s = vfy_shape_small();
-    struct vfy_rig alone, together;
-    struct q35_token t[64];
-    float a[100], *b = malloc(64 * 100 * sizeof(float));
-    enum q35_status st;
-    uint32_t round, i, n, pos[4] = {0};
-    bool supported = false;
-
-    if (!b || !vfy_open(v))
-        return false;
-    if (!vfy_rig_open(v, &alone, &s, v->seed, 4, 512, &supported) || !supported ||
-        !vfy_rig_open(v, &together, &s, v->seed, 4, 512, &supported))
-        return supported;
-    for (round = 0; round < (v->quick ? 12u : 30u); round++) {
-        n = 0;
-        for (i = 0; i < together.sequences; i++) {
-            uint32_t k = round == 0 && i == 3 ? 40 : vfy_below(&v->rng, 4);
-            if (n + k > v->info.max_batch || n + k > 64)
-                continue;
-            vfy_tokens(t + n, k, i, pos[i], s.vocab, true, &v->rng);
-            pos[i] += k;
-            n += k;
-        }
-        if (!n)
-            continue;
-        if (!vfy_rig_device(v, &together, 0, together.m->layer_count, t, n, NULL, b, &st) ||
-            !vfy_ok(v, st, VFY_BATCH, "a batch of several sequences"))
-            return false;
-        for (i = 0; i < n; i++)
-            if (!vfy_rig_device(v, &alone, 0, alone.m->layer_count, &t[i], 1, NULL, a, &st) ||
-                !vfy_ok(v, st, VFY_BATCH, "a token alone") ||
-                !vfy_same(v, b + i * 100, a, 100, true, VFY_BATCH,
-                          "a token in a batch compared with the same token alone"))
-                return false;
-    }
-    vfy_rig_close(v, &alone);
-    vfy_rig_close(v, &together);
-    free(b);
     vfy_close(v);
     return true;
 }

@@ -109,8 +109,8 @@ static bool longer_run(struct vfy *v, struct vfy_rig *r, uint32_t position)
         return false;
     if (!vfy_oracle_run(r->o, 0, r->m->layer_count, t, TOKENS, NULL, want))
         return vfy_skip(v, "the kit has no memory");
-    return vfy_same(v, got, want, TOKENS * 100, false, VFY_STRUCT_SIZE,
-                    "a longer run with longer tokens");
+    return vfy_same(v, &(struct vfy_results){got, want, TOKENS, 100, t, TOKENS}, false,
+                    VFY_STRUCT_SIZE, "a longer run with longer tokens");
 }
 
 bool vfy_check_longer(struct vfy *v)

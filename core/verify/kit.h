@@ -104,8 +104,10 @@ void vfy_guard_install(struct vfy *v);
 void *vfy_mem(struct vfy *v, size_t bytes, const char *what);
 void vfy_mem_protect(struct vfy *v, void *data, bool read_only);
 void vfy_mem_free(struct vfy *v, void *data);
-/* Like free, but whoever touches it later is found out. */
+/* Like free, but whoever touches it later is found out: for good, or until so many more of the same
+ * `what` have been retired. */
 void vfy_mem_retire(struct vfy *v, void *data);
+void vfy_mem_retire_few(struct vfy *v, void *data, uint32_t few);
 bool vfy_mem_check(struct vfy *v);
 const struct vfy_mem *vfy_mem_at(const struct vfy *v, const void *address);
 
@@ -118,6 +120,7 @@ struct vfy_rig {
     uint32_t sequences, kv_tokens;
 };
 enum { VFY_MAX_TOKENS = 1024 };
+enum { VFY_UNWRITTEN = 0xEE }; /* bytes of an output before its run */
 /* supported: false if the device refuses the shape as UNSUPPORTED (then nothing was made). */
 bool vfy_rig_open(struct vfy *v, struct vfy_rig *r, const struct vfy_shape *shape, uint64_t seed,
                   uint32_t sequences, uint32_t kv_tokens, bool *supported);
@@ -145,9 +148,17 @@ bool vfy_rig_feed(struct vfy *v, struct vfy_rig *r, uint32_t sequence, uint32_t 
 uint64_t vfy_out_values(const struct vfy_rig *r, uint32_t first, uint32_t count,
                         const struct q35_token *t, uint32_t n);
 
-/* got against want in the device's class; exact forces bit equality. */
-bool vfy_same(struct vfy *v, const float *got, const float *want, uint64_t n, bool exact,
-              enum vfy_rule rule, const char *what);
+/* What a run gave and what it should have: a row of each of its tokens, or of each with LOGITS. */
+struct vfy_results {
+    const float *got, *want; /* [rows][width] */
+    uint32_t rows, width;
+    const struct q35_token *tokens; /* [n_tokens], or NULL: the rows are of no tokens */
+    uint32_t n_tokens;
+};
+/* got against want in the device's class; exact forces bit equality. The finding says which values
+ * differ, in whose rows, and what they have in common. */
+bool vfy_same(struct vfy *v, const struct vfy_results *r, bool exact, enum vfy_rule rule,
+              const char *what);
 
 /* The checks. */
 bool vfy_check_load(struct vfy *v);

@@ -80,6 +80,20 @@ void vfy_mem_retire(struct vfy *v, void *data)
     m->retired = true;
 }
 
+void vfy_mem_retire_few(struct vfy *v, void *data, uint32_t few)
+{
+    const char *what = (*find(v, data))->what;
+    struct vfy_mem *m, *next;
+    vfy_mem_retire(v, data);
+    for (m = v->mems; m; m = next) { /* the newest come first */
+        next = m->next;
+        if (m->retired && m->what == what && !few--) {
+            vfy_mem_free(v, m->data);
+            return;
+        }
+    }
+}
+
 bool vfy_mem_check(struct vfy *v)
 {
     const struct vfy_mem *m;
@@ -118,8 +132,8 @@ static void on_fault(int sig, siginfo_t *info, void *context)
     const struct vfy_mem *m = vfy_mem_at(guarded, info->si_addr);
     (void)context;
     if (m && m->retired)
-        vfy_fail(guarded, VFY_LIFETIME, "%s touched %s after that call had returned",
-                 guarded->sh->where, m->what);
+        vfy_fail(guarded, VFY_LIFETIME, "%s touched %s after its time was over", guarded->sh->where,
+                 m->what);
     else if (m && (uint8_t *)info->si_addr >= m->map + m->map_bytes)
         vfy_fail(guarded, VFY_BOUNDS, "%s touched memory behind %s, which has %zu bytes",
                  guarded->sh->where, m->what, m->bytes);

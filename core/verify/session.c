@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const uint64_t run_timeout_ns = 120u * 1000000000ull;
-
 void vfy_enter(const struct vfy_dev *d, const char *slot)
 {
     if (d->where)
@@ -52,27 +50,32 @@ enum q35_status vfy_kv(struct vfy_dev *d, struct q35_weights *w, uint32_t max_se
     return VFY_CALL(d, kv_create, d->dev, w, &spec, out, err);
 }
 
+struct q35_run vfy_job_run(struct vfy_dev *d, const struct vfy_job *job)
+{
+    return (struct q35_run){.size = sizeof(struct q35_run),
+                            .first = job->first,
+                            .count = job->count,
+                            .n_tokens = job->n,
+                            .token_stride = sizeof(struct q35_token),
+                            .flags = job->flags,
+                            .weights = job->w,
+                            .kv = job->kv,
+                            .tokens = job->tokens,
+                            .in = {.host = (void *)(uintptr_t)job->in, .bytes = job->in_bytes},
+                            .out = {.host = job->out, .bytes = job->out_bytes},
+                            .signal = ++d->signal};
+}
+
 enum q35_status vfy_submit(struct vfy_dev *d, const struct vfy_job *job, struct q35_error *err)
 {
-    struct q35_run run = {.size = sizeof(run),
-                          .first = job->first,
-                          .count = job->count,
-                          .n_tokens = job->n,
-                          .token_stride = sizeof(struct q35_token),
-                          .flags = job->flags,
-                          .weights = job->w,
-                          .kv = job->kv,
-                          .tokens = job->tokens,
-                          .in = {.host = (void *)(uintptr_t)job->in, .bytes = job->in_bytes},
-                          .out = {.host = job->out, .bytes = job->out_bytes},
-                          .signal = ++d->signal};
+    const struct q35_run run = vfy_job_run(d, job);
     return VFY_CALL(d, run_layers, d->dev, &run, err);
 }
 
 enum q35_status vfy_run(struct vfy_dev *d, const struct vfy_job *job, struct q35_error *err)
 {
     enum q35_status st = vfy_submit(d, job, err);
-    return st ? st : VFY_CALL(d, wait, d->dev, d->signal, run_timeout_ns, err);
+    return st ? st : VFY_CALL(d, wait, d->dev, d->signal, VFY_RUN_TIMEOUT_NS, err);
 }
 
 void vfy_tokens(struct q35_token *t, uint32_t n, uint32_t sequence, uint32_t position,

@@ -8,6 +8,7 @@
 #include "core/verify/model.h"
 
 enum { VFY_WHERE = 64 };
+#define VFY_RUN_TIMEOUT_NS 120000000000u
 
 struct vfy_dev {
     const struct q35_plugin *api; /* every slot set */
@@ -42,7 +43,9 @@ struct vfy_job {
     uint64_t out_bytes;
     uint32_t flags; /* enum q35_run_flags */
 };
-/* Submits with the next signal; d->signal is that signal. */
+/* The run of a job, with the next signal; d->signal is that signal. */
+struct q35_run vfy_job_run(struct vfy_dev *d, const struct vfy_job *job);
+/* Submits it. */
 enum q35_status vfy_submit(struct vfy_dev *d, const struct vfy_job *job, struct q35_error *err);
 /* Submits and waits; the submit's status. */
 enum q35_status vfy_run(struct vfy_dev *d, const struct vfy_job *job, struct q35_error *err);

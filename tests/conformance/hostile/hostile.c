@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 enum mode {
     NOTHING,           /* good, so that what the others break is only their own */
     CLOSE,             /* good, of class CLOSE, with the extension q35.measure */
+    FILLS_CACHES,      /* good, and what it keeps is bounded: a cache that fills up */
     CLOSE_PRODUCT,     /* of class CLOSE, and its products too */
     CLOSE_FAR,         /* of class CLOSE, and not close */
     EXT_ANY,           /* answers every extension */
@@ -49,6 +51,12 @@ enum mode {
     WRITE_BEFORE,      /* writes one float before the output */
     WRITE_INPUT,       /* writes to the tokens */
     KEEPS_POINTER,     /* reads data of a put after the call */
+    KEEPS_RUN,         /* reads the struct of a run after the call */
+    KEEPS_TOKENS,      /* reads tokens when their run is over */
+    LEAK_CLOSE,        /* close forgets what belongs to a KV */
+    LATE_RESULTS,      /* results of a submit come when it is waited for itself */
+    SORTS_TOKENS,      /* results in the order of sequences, not of the batch */
+    WAIT_ANY,          /* waiting for a value that no submit had is fine */
     WRONG_SHAPE,       /* one wrong bit, at one width only */
     BATCH_DEPENDENT,   /* class CLOSE, and the last place depends on the batch */
     DOUBLE_COMPLETION, /* every submit completes two values */
@@ -74,7 +82,14 @@ static uint64_t last_signal, sticky;
 static struct {
     const uint8_t *data;
     struct q35_weights *w;
+    const struct q35_run *run;
+    const struct q35_token *tokens;
+    void *of_kv;
 } kept;
+static struct {
+    void *to, *from;
+    uint64_t bytes, value;
+} late[8]; /* results that are held back */
 
 #define CLASS_CLOSE (MODE == CLOSE || MODE == CLOSE_PRODUCT || MODE == CLOSE_FAR)
 
@@ -162,6 +177,14 @@ static void on_signal(int sig)
     (void)sig;
 }
 
+/* Some of the first lives of a device keep something, as an allocator's caches do. */
+static bool fill_cache(void)
+{
+    static uint32_t life;
+    uint32_t r = life++ * 2654435761u >> 24;
+    return life > 250 || r % 3 == 0 || malloc(100 + r) != NULL;
+}
+
 static enum q35_status open_device(const struct q35_host *host, const struct q35_options *options,
                                    uint32_t index, struct q35_device **out, struct q35_error *err)
 {
@@ -175,6 +198,8 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
     if (index)
         return q35_soft_fail(err, Q35_E_NOT_FOUND, "device %u of 1", index);
     if (MODE == LEAK_HEAP && !malloc(100))
+        return Q35_E_NOMEM;
+    if (MODE == FILLS_CACHES && !fill_cache())
         return Q35_E_NOMEM;
     if (MODE == LEAK_FD && open("/dev/null", O_RDONLY | O_CLOEXEC) < 0)
         return q35_soft_fail(err, Q35_E_IO, "no /dev/null");
@@ -247,7 +272,18 @@ static enum q35_status kv_create(struct q35_device *dev, struct q35_weights *w,
         f16.type = Q35_KV_F16;
         return soft.kv_create(dev, w, &f16, out, err);
     }
+    if (MODE == LEAK_CLOSE)
+        kept.of_kv = malloc(200);
     return soft.kv_create(dev, w, spec, out, err);
+}
+
+static void kv_free(struct q35_kv *kv)
+{
+    if (MODE == LEAK_CLOSE) {
+        free(kept.of_kv);
+        kept.of_kv = NULL;
+    }
+    soft.kv_free(kv);
 }
 
 static enum q35_status kv_truncate(struct q35_kv *kv, uint32_t sequence, uint32_t length,
@@ -281,6 +317,36 @@ static void spoil_output(const struct q35_run *run)
         out[0] *= 1.000001f;
 }
 
+/* Tokens by sequence; those of one stay in their order. */
+static void sort_tokens(struct q35_token *t, uint32_t n)
+{
+    uint32_t i, k;
+    for (i = 1; i < n; i++)
+        for (k = i; k > 0 && t[k - 1].sequence > t[k].sequence; k--) {
+            struct q35_token swap = t[k];
+            t[k] = t[k - 1];
+            t[k - 1] = swap;
+        }
+}
+
+/* Runs into memory of its own. */
+static enum q35_status run_late(struct q35_device *dev, const struct q35_run *run,
+                                struct q35_error *err)
+{
+    struct q35_run changed = *run;
+    uint32_t i = run->signal % 8;
+    enum q35_status st;
+    free(late[i].from);
+    late[i].from = changed.out.host = run->out.host ? malloc(run->out.bytes + 1) : NULL;
+    late[i].to = run->out.host;
+    late[i].bytes = run->out.bytes;
+    late[i].value = run->signal;
+    st = soft.run_layers(dev, &changed, err);
+    if (st)
+        late[i].to = NULL;
+    return st;
+}
+
 static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *run,
                                   struct q35_error *err)
 {
@@ -297,8 +363,16 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
         return Q35_OK;
     if (MODE == WRITE_INPUT && run->tokens)
         ((struct q35_token *)(uintptr_t)run->tokens)->id = 0;
-    if (MODE == OWN_STRIDE && run->tokens && run->n_tokens <= 128) {
+    if (MODE == LATE_RESULTS)
+        return run_late(dev, run, err);
+    if (MODE == KEEPS_TOKENS && run->tokens && kept.tokens && kept.tokens != run->tokens)
+        last_signal += ((volatile const struct q35_token *)kept.tokens)->position & 0u;
+    kept.run = run;
+    kept.tokens = run->tokens;
+    if ((MODE == OWN_STRIDE || MODE == SORTS_TOKENS) && run->tokens && run->n_tokens <= 128) {
         memcpy(own, run->tokens, run->n_tokens * sizeof(own[0]));
+        if (MODE == SORTS_TOKENS)
+            sort_tokens(own, run->n_tokens);
         changed.tokens = own;
         changed.token_stride = sizeof(own[0]);
         run = &changed;
@@ -320,7 +394,17 @@ static enum q35_status run_layers(struct q35_device *dev, const struct q35_run *
 static enum q35_status wait_value(struct q35_device *dev, uint64_t value, uint64_t timeout_ns,
                                   struct q35_error *err)
 {
+    uint32_t i = value % 8;
     if (MODE == DOUBLE_COMPLETION && value == last_signal + 1)
+        return Q35_OK;
+    if (MODE == KEEPS_RUN && kept.run &&
+        ((volatile const struct q35_run *)kept.run)->signal > value)
+        return q35_soft_fail(err, Q35_E_TIMEOUT, "not yet");
+    if (MODE == LATE_RESULTS && late[i].to && late[i].value == value) {
+        memcpy(late[i].to, late[i].from, late[i].bytes);
+        late[i].to = NULL;
+    }
+    if (MODE == WAIT_ANY && value <= last_signal)
         return Q35_OK;
     if (MODE == FORGETS_RESULTS && value < last_signal)
         return q35_soft_fail(err, Q35_E_NOT_FOUND, "forgotten");
@@ -394,7 +478,7 @@ static const struct q35_plugin plugin = {
     .weights_commit = weights_commit,
     .weights_free = q35_soft_weights_free,
     .kv_create = kv_create,
-    .kv_free = q35_soft_kv_free,
+    .kv_free = kv_free,
     .kv_truncate = kv_truncate,
     .kv_fork = kv_fork,
     .run_layers = MODE == NO_RUN ? NULL : run_layers,
@@ -404,8 +488,6 @@ static const struct q35_plugin plugin = {
     .reset = reset_device,
     .get_extension = get_extension,
 };
-
-Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor);
 
 Q35_EXPORT const struct q35_plugin *q35_plugin_query(uint32_t host_major, uint32_t host_minor)
 {
