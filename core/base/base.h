@@ -86,8 +86,15 @@ const char *q35_nearest_text(const struct q35_nearest *n, char out[96]);
 /* Monotonic time in nanoseconds. */
 uint64_t q35_now_ns(void);
 
-/* Process-wide log line to stderr, "q35: level: text". Level is enum q35_log_level. */
+/* Process-wide log line to stderr. Level is enum q35_log_level. Control characters become blanks.
+ */
 void q35_log(int level, const char *format, ...) Q35_PRINTF(2, 3);
 void q35_log_set_level(int level);
+enum q35_log_style {
+    Q35_LOG_PLAIN,  /* "q35: level: text" */
+    Q35_LOG_TIMED,  /* "2026-01-31T12:00:00.000Z level: text" */
+    Q35_LOG_JOURNAL /* "<priority>text", which systemd's journal understands and dates itself */
+};
+void q35_log_set_style(enum q35_log_style style);
 
 #endif

@@ -76,6 +76,10 @@ static bool parse_message(const json_t *m, size_t i, struct q35_chat_message *ou
         return bad(e, "invalid_type", i, "", "must be an object");
     if (!parse_role(m, i, out, e))
         return false;
+    if (json_array_size(json_object_get(m, "tool_calls")) ||
+        json_is_object(json_object_get(m, "function_call")))
+        return bad(e, "unsupported_parameter", i, "",
+                   "calls a tool, which this server does not support");
     v = json_object_get(m, "content");
     if (!v || json_is_null(v))
         return bad(e, "missing_required_parameter", i, ".content", "is missing");

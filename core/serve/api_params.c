@@ -82,6 +82,19 @@ static bool parse_response_format(const json_t *v, const char *name, void *out,
     return true;
 }
 
+/* Without tools there is nothing to choose. */
+static bool parse_tool_choice(const json_t *v, const char *name, void *out, struct q35_api_error *e)
+{
+    const char *text = json_string_value(v);
+    (void)out;
+    if (text && (strcmp(text, "none") == 0 || strcmp(text, "auto") == 0))
+        return true;
+    return q35_api_fail(e, 400, "unsupported_parameter", name,
+                        "'%s' other than none or auto is not supported by this server: it has no "
+                        "tools",
+                        name);
+}
+
 /* 0 .. 20 alternatives; the number alone asks for log probabilities. */
 static bool parse_logprobs_count(const json_t *v, const char *name, void *out,
                                  struct q35_api_error *e)
@@ -116,7 +129,15 @@ static bool parse_logprobs_count(const json_t *v, const char *name, void *out,
     {"stop",               Q35_FIELD_CUSTOM, AT(stops), 0, 0, parse_stop}, \
     {"ignore_eos",         Q35_FIELD_BOOL, AT(ignore_eos), 0, 0, NULL}, \
     {"response_format",    Q35_FIELD_CUSTOM, 0, 0, 0, parse_response_format}, \
-    {"logit_bias",         Q35_FIELD_ABSENT, 0, 0, 0, NULL}
+    {"logit_bias",         Q35_FIELD_ABSENT, 0, 0, 0, NULL}, \
+    /* what other servers take to restrict the text: ignored, it would come unrestricted */ \
+    {"grammar",            Q35_FIELD_ABSENT, 0, 0, 0, NULL}, \
+    {"json_schema",        Q35_FIELD_ABSENT, 0, 0, 0, NULL}, \
+    {"structured_outputs", Q35_FIELD_ABSENT, 0, 0, 0, NULL}, \
+    {"guided_json",        Q35_FIELD_ABSENT, 0, 0, 0, NULL}, \
+    {"guided_regex",       Q35_FIELD_ABSENT, 0, 0, 0, NULL}, \
+    {"guided_choice",      Q35_FIELD_ABSENT, 0, 0, 0, NULL}, \
+    {"guided_grammar",     Q35_FIELD_ABSENT, 0, 0, 0, NULL}
 
 static const struct q35_field completion_fields[] = {
     SHARED_FIELDS,
@@ -133,6 +154,9 @@ static const struct q35_field chat_fields[] = {
     {"top_logprobs",          Q35_FIELD_INT,  AT(top_logprobs), 0, Q35_API_TOP_MAX, NULL},
     {"tools",                 Q35_FIELD_ABSENT, 0, 0, 0, NULL},
     {"functions",             Q35_FIELD_ABSENT, 0, 0, 0, NULL},
+    {"tool_choice",           Q35_FIELD_CUSTOM, 0, 0, 0, parse_tool_choice},
+    {"function_call",         Q35_FIELD_CUSTOM, 0, 0, 0, parse_tool_choice},
+    {"web_search_options",    Q35_FIELD_ABSENT, 0, 0, 0, NULL},
     {"audio",                 Q35_FIELD_ABSENT, 0, 0, 0, NULL},
 };
 /* clang-format on */

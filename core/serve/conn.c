@@ -289,6 +289,19 @@ static bool make_room(struct q35_server *s)
     return oldest != NULL;
 }
 
+static void note_peer(struct q35_conn *c)
+{
+    struct sockaddr_storage addr;
+    int len = (int)sizeof(addr);
+    strcpy(c->peer, "-");
+    if (uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&addr, &len) != 0)
+        return;
+    if (addr.ss_family == AF_INET6)
+        uv_ip6_name((struct sockaddr_in6 *)&addr, c->peer, sizeof(c->peer));
+    else
+        uv_ip4_name((struct sockaddr_in *)&addr, c->peer, sizeof(c->peer));
+}
+
 void q35_conn_accept(struct q35_server *s, uv_stream_t *listener)
 {
     struct q35_conn *c = calloc(1, sizeof(*c));
@@ -313,6 +326,7 @@ void q35_conn_accept(struct q35_server *s, uv_stream_t *listener)
         q35_conn_close(c);
         return;
     }
+    note_peer(c);
     uv_tcp_nodelay(&c->tcp, 1);
     uv_tcp_keepalive(&c->tcp, 1, 60);
     c->progress_ns = q35_now_ns();

@@ -50,6 +50,9 @@ struct q35_conn {
     bool has_header[Q35_H_COUNT];
     enum q35_header current;
     uint32_t header_count, header_bytes, requests;
+    uint64_t id;   /* of the request, in the answer's header and in the log; 0: none yet */
+    char peer[48]; /* the client's address */
+    bool logged;   /* the request has its line in the log */
     bool started, in_value, keep_alive, complete, has_body;
     struct q35_api_error early; /* status != 0: what the header alone already decided */
     const char *allow;          /* methods, for 405 */
@@ -84,6 +87,12 @@ bool q35_conn_is_head(const struct q35_conn *c);
 void q35_conn_done(struct q35_conn *c);
 /* Parses what has arrived while it was busy. */
 void q35_conn_pump(struct q35_conn *c);
+
+/* ---- the log (access.c) ---- */
+
+/* An answer that is no generation, one that is an error. */
+void q35_access_answer(const struct q35_conn *c, int status);
+void q35_access_error(struct q35_conn *c, const struct q35_api_error *e);
 
 /* ---- answers (response.c) ---- */
 

@@ -46,6 +46,7 @@ void q35_handle_metrics(struct q35_conn *c)
         .connections = s->conn_count,
         .requests = s->job_count,
         .ready = q35_server_ready(s),
+        .started = (uint64_t)s->started,
         .draining = s->phase >= Q35_PHASE_DRAINING,
     };
     if (s->model.engine) {

@@ -64,6 +64,7 @@ static void cancel_choices(struct q35_job *j)
 
 void q35_job_abandon(struct q35_job *j)
 {
+    q35_access_job(j, true);
     j->conn = NULL;
     cancel_choices(j);
     maybe_free(j);
@@ -81,10 +82,12 @@ struct q35_conn *q35_job_detach(struct q35_job *j)
 /* Held. Answers with j->error, and ends what still runs. */
 static void fail_job(struct q35_job *j)
 {
-    if (j->conn && j->conn->streaming)
+    if (j->conn && j->conn->streaming) {
+        q35_access_job(j, false);
         q35_job_stream_end(j);
-    else if (j->conn)
+    } else if (j->conn) {
         q35_conn_error(q35_job_detach(j), &j->error);
+    }
     cancel_choices(j);
 }
 
@@ -119,6 +122,7 @@ static void finish_job(struct q35_job *j)
     if (!j->conn)
         return;
     q35_histogram_add(&j->server->metrics.request, q35_now_ns() - j->start_ns);
+    q35_access_job(j, false);
     if (j->params.stream) {
         q35_job_stream_end(j);
     } else if (q35_job_reply_size(j) > Q35_INLINE_REPLY_BYTES &&
@@ -222,14 +226,6 @@ static bool submit(struct q35_choice *c)
     return false;
 }
 
-static void make_id(struct q35_job *j)
-{
-    struct q35_server *s = j->server;
-    uint64_t n = ++s->next_id;
-    snprintf(j->id, sizeof(j->id), "%s-%08x%016llx", j->params.chat ? "chatcmpl" : "cmpl",
-             (unsigned)s->started, (unsigned long long)q35_mix64(n ^ (uint64_t)s->started << 20));
-}
-
 static bool make_choices(struct q35_job *j)
 {
     uint32_t i, n = (uint32_t)j->params.n;
@@ -260,7 +256,6 @@ static void job_start(struct q35_job *j)
     if (j->parsed && s->phase > Q35_PHASE_SERVING)
         j->parsed =
             q35_api_fail(&j->error, 503, "shutting_down", NULL, "the server is shutting down");
-    make_id(j);
     if (!j->parsed || !j->conn || !make_choices(j))
         fail_job(j);
     else if (j->params.stream)
@@ -314,6 +309,8 @@ static void begin(struct q35_conn *c, bool chat)
     s->jobs = j;
     s->job_count++;
     j->params.chat = chat;
+    snprintf(j->id, sizeof(j->id), "%s-%016llx", chat ? "chatcmpl" : "cmpl",
+             (unsigned long long)c->id);
     j->created = (int64_t)time(NULL);
     j->start_ns = q35_now_ns();
     j->limits.model = &s->model;
@@ -367,12 +364,13 @@ static void take_token(struct q35_choice *c, const struct q35_queued *ev)
     if (c->reason != Q35_REASON_NONE || !j->conn)
         return; /* a worker may be reading it */
     note_counts(c, ev);
-    if (!j->first_token)
+    if (!j->first_ns)
         q35_histogram_add(&m->first_token,
                           ev->time_ns > j->start_ns ? ev->time_ns - j->start_ns : 0);
     else if (c->last_ns && ev->time_ns > c->last_ns)
         q35_histogram_add(&m->inter_token, ev->time_ns - c->last_ns);
-    j->first_token = true;
+    if (!j->first_ns)
+        j->first_ns = ev->time_ns > j->start_ns ? ev->time_ns : j->start_ns;
     c->last_ns = ev->time_ns;
     if (!q35_choice_token(c, j->server->model.tokenizer, ev)) {
         q35_api_fail(&j->error, 500, NULL, NULL, "out of memory");

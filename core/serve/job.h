@@ -60,9 +60,9 @@ struct q35_job {
     uint64_t start_ns;
     struct q35_choice *choices;
     uint32_t choice_count;
-    uint32_t open; /* choices that have not ended for the client */
-    uint32_t live; /* choices whose last event is to come */
-    bool first_token;
+    uint32_t open;          /* choices that have not ended for the client */
+    uint32_t live;          /* choices whose last event is to come */
+    uint64_t first_ns;      /* of its first token; 0: none yet */
     struct q35_str scratch; /* one chunk of a stream */
     struct q35_str reply;   /* the answer that is not streamed */
 };
@@ -75,6 +75,8 @@ struct q35_conn *q35_job_detach(struct q35_job *j);
 void q35_jobs_stop(struct q35_server *s);
 /* Handles what the engine has queued. */
 void q35_jobs_events(struct q35_server *s);
+/* access.c: a generation has ended, or its client has left. */
+void q35_access_job(const struct q35_job *j, bool left);
 /* Frees all jobs; the engine must be gone. */
 void q35_jobs_destroy(struct q35_server *s);
 
@@ -101,7 +103,12 @@ size_t q35_job_reply_size(const struct q35_job *j);
 /* reply.c, shared by both */
 void q35_job_add_logprobs(const struct q35_job *j, const struct q35_choice *c, uint32_t from,
                           uint32_t to, struct q35_str *out);
+struct q35_usage {
+    uint64_t prompt, cached, output, drafted, accepted; /* tokens */
+};
+void q35_job_usage(const struct q35_job *j, struct q35_usage *u);
 void q35_job_add_usage(const struct q35_job *j, struct q35_str *out);
+void q35_job_add_fingerprint(const struct q35_job *j, struct q35_str *out);
 void q35_job_add_reason(const struct q35_choice *c, struct q35_str *out);
 
 #endif

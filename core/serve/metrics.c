@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 static const double first_bounds[] = {0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75,
                                       1,     2.5,  5,    7.5,  10,   20,   40,  80,   160};
@@ -175,12 +177,9 @@ static void engine_text(const struct q35_engine_stats *s, struct q35_str *out)
     one(out, "q35_requests_running", "gauge", "Generations that hold a sequence.", s->running);
     one(out, "q35_requests_waiting", "gauge", "Generations that wait for one.", s->waiting);
     one(out, "q35_kv_tokens_used", "gauge", "KV cache in use, in tokens.", s->kv_used);
-    one(out, "q35_kv_tokens_total", "gauge", "KV cache there is, in tokens.", s->kv_total);
-    one(out, "q35_engine_prompt_tokens_total", "counter", "Prompt tokens computed.",
-        s->prompt_tokens);
-    one(out, "q35_engine_output_tokens_total", "counter", "Tokens sampled.", s->output_tokens);
+    one(out, "q35_kv_tokens_capacity", "gauge", "KV cache there is, in tokens.", s->kv_total);
     one(out, "q35_engine_device_tokens_total", "counter",
-        "Of these: chosen greedily by the device, without logits coming back.", s->device_tokens);
+        "Tokens chosen greedily by the device, without logits coming back.", s->device_tokens);
     one(out, "q35_engine_drafted_tokens_total", "counter", "Tokens guessed ahead.",
         s->drafted_tokens);
     one(out, "q35_engine_accepted_tokens_total", "counter", "Of these: came true.",
@@ -190,6 +189,24 @@ static void engine_text(const struct q35_engine_stats *s, struct q35_str *out)
     one(out, "q35_engine_failed_total", "counter", "Generations that failed.", s->failed);
     one(out, "q35_engine_cancelled_total", "counter", "Generations cancelled.", s->cancelled);
     one(out, "q35_engine_completed_total", "counter", "Generations completed.", s->completed);
+}
+
+/* The names that Prometheus' own client libraries give these. */
+static void process_text(struct q35_str *out)
+{
+    unsigned long long pages = 0, resident = 0;
+    struct rusage u = {0};
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f && fscanf(f, "%llu %llu", &pages, &resident) == 2)
+        one(out, "process_resident_memory_bytes", "gauge", "Memory of this process, resident.",
+            resident * (unsigned long long)sysconf(_SC_PAGESIZE));
+    if (f)
+        fclose(f);
+    getrusage(RUSAGE_SELF, &u);
+    head(out, "process_cpu_seconds_total", "counter", "CPU time of this process.");
+    q35_str_addf(out, "process_cpu_seconds_total %.3f\n",
+                 (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +
+                     (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e-6);
 }
 
 void q35_metrics_text(const struct q35_metrics *m, const struct q35_metrics_view *v,
@@ -212,6 +229,9 @@ void q35_metrics_text(const struct q35_metrics *m, const struct q35_metrics_view
     histogram_text(out, &m->request, "q35_request_seconds",
                    "From the whole request read to its last token.");
     counters_text(m, out);
+    one(out, "process_start_time_seconds", "gauge", "When this process began, since 1970.",
+        v->started);
+    process_text(out);
     if (v->registry)
         devices_text(v, out);
 }

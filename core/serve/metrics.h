@@ -38,6 +38,7 @@ struct q35_metrics_view {
     const char *model;
     uint32_t connections, requests;
     bool ready, draining;
+    uint64_t started;                     /* seconds since 1970 */
     const struct q35_engine_stats *stats; /* NULL while loading */
     const struct q35_plan *plan;          /* NULL: no device figures */
     const struct q35_registry *registry;

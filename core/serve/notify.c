@@ -1,9 +1,11 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -28,6 +30,16 @@ void q35_notify(const char *state)
                (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
         q35_log(Q35_LOG_WARN, "cannot notify %s", path);
     close(fd);
+}
+
+/* systemd.exec(5): JOURNAL_STREAM holds device and inode of the stream it opened for us. */
+bool q35_notify_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long dev, ino;
+    struct stat st;
+    return stream && sscanf(stream, "%llu:%llu", &dev, &ino) == 2 && fstat(2, &st) == 0 &&
+           st.st_dev == dev && st.st_ino == ino;
 }
 
 uint64_t q35_notify_watchdog_ns(void)

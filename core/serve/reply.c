@@ -1,5 +1,7 @@
 /* SPDX-FileCopyrightText: 2026 The q35 authors
  * SPDX-License-Identifier: MIT */
+#include <string.h>
+
 #include "core/serve/job.h"
 #include "core/serve/json_out.h"
 #include "core/serve/server.h"
@@ -13,27 +15,42 @@ void q35_job_add_reason(const struct q35_choice *c, struct q35_str *out)
     q35_str_addz(out, c->reason == Q35_REASON_LENGTH ? "\"length\"" : "\"stop\"");
 }
 
-void q35_job_add_usage(const struct q35_job *j, struct q35_str *out)
+void q35_job_usage(const struct q35_job *j, struct q35_usage *u)
 {
-    uint64_t prompt = 0, cached = 0, output = 0, drafted = 0, accepted = 0;
     size_t i;
+    memset(u, 0, sizeof(*u));
     for (i = 0; i < j->params.prompt_count; i++) {
-        prompt += j->params.prompts[i].count;
-        cached += j->choices[i * (size_t)j->params.n].cached;
+        u->prompt += j->params.prompts[i].count;
+        u->cached += j->choices[i * (size_t)j->params.n].cached;
     }
     for (i = 0; i < j->choice_count; i++) {
-        output += j->choices[i].tokens;
-        drafted += j->choices[i].drafted;
-        accepted += j->choices[i].accepted;
+        u->output += j->choices[i].tokens;
+        u->drafted += j->choices[i].drafted;
+        u->accepted += j->choices[i].accepted;
     }
+}
+
+void q35_job_add_usage(const struct q35_job *j, struct q35_str *out)
+{
+    struct q35_usage u;
+    q35_job_usage(j, &u);
     q35_str_addf(out,
                  "{\"prompt_tokens\":%llu,\"completion_tokens\":%llu,\"total_tokens\":%llu,"
                  "\"prompt_tokens_details\":{\"cached_tokens\":%llu},"
                  "\"completion_tokens_details\":{\"accepted_prediction_tokens\":%llu,"
                  "\"rejected_prediction_tokens\":%llu}}",
-                 (unsigned long long)prompt, (unsigned long long)output,
-                 (unsigned long long)(prompt + output), (unsigned long long)cached,
-                 (unsigned long long)accepted, (unsigned long long)(drafted - accepted));
+                 (unsigned long long)u.prompt, (unsigned long long)u.output,
+                 (unsigned long long)(u.prompt + u.output), (unsigned long long)u.cached,
+                 (unsigned long long)u.accepted, (unsigned long long)(u.drafted - u.accepted));
+}
+
+void q35_job_add_fingerprint(const struct q35_job *j, struct q35_str *out)
+{
+    q35_str_addz(out, ",\"system_fingerprint\":");
+    if (j->server->model.fingerprint[0])
+        q35_json_addz(out, j->server->model.fingerprint);
+    else
+        q35_str_addz(out, "null");
 }
 
 static struct q35_piece piece(const struct q35_job *j, int32_t id)
@@ -77,6 +94,23 @@ static void add_chat_logprobs(const struct q35_job *j, const struct q35_choice *
     q35_str_addz(out, "],\"refusal\":null}");
 }
 
+/* A token as a text that differs from other tokens': what is no UTF-8 is spelled in bytes, as
+ * "bytes:\xe2\x80". */
+static void add_token_text(const struct q35_piece *p, struct q35_str *out)
+{
+    size_t i = 0, n = 1;
+    while (i < p->len && (n = q35_utf8_len(p->data + i, p->len - i)) > 0)
+        i += n;
+    if (i == p->len) {
+        q35_json_add(out, p->data, p->len);
+        return;
+    }
+    q35_str_addz(out, "\"bytes:");
+    for (i = 0; i < p->len; i++)
+        q35_str_addf(out, "\\\\x%02x", (unsigned)(unsigned char)p->data[i]);
+    q35_str_addz(out, "\"");
+}
+
 static void add_top_map(const struct q35_job *j, const struct q35_choice *c,
                         const struct q35_token_note *n, struct q35_str *out)
 {
@@ -86,7 +120,7 @@ static void add_top_map(const struct q35_job *j, const struct q35_choice *c,
         const struct q35_logprob *lp = &c->tops[n->top_at + k];
         struct q35_piece p = piece(j, lp->id);
         q35_str_addz(out, k ? "," : "");
-        q35_json_add(out, p.data, p.len);
+        add_token_text(&p, out);
         q35_str_addz(out, ":");
         q35_json_add_real(out, (double)lp->logprob, NO_LOGPROB);
     }
@@ -102,7 +136,7 @@ static void add_completion_logprobs(const struct q35_job *j, const struct q35_ch
     for (i = from; i < to; i++) {
         struct q35_piece p = piece(j, c->notes[i].logprob.id);
         q35_str_addz(out, i > from ? "," : "");
-        q35_json_add(out, p.data, p.len);
+        add_token_text(&p, out);
     }
     q35_str_addz(out, "],\"token_logprobs\":[");
     for (i = from; i < to; i++) {
@@ -174,6 +208,7 @@ void q35_job_reply(struct q35_job *j)
     q35_str_addf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", j->id,
                  j->params.chat ? "chat.completion" : "text_completion", (long long)j->created);
     q35_json_addz(out, j->server->model.name);
+    q35_job_add_fingerprint(j, out);
     q35_str_addz(out, ",\"choices\":[");
     for (i = 0; i < j->choice_count; i++) {
         q35_str_addz(out, i ? "," : "");

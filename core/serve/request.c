@@ -34,6 +34,8 @@ void q35_request_fini(struct q35_conn *c)
     memset(&c->early, 0, sizeof(c->early));
     c->current = Q35_H_OTHER;
     c->header_count = c->header_bytes = 0;
+    c->id = 0;
+    c->logged = false;
     c->started = c->in_value = c->complete = c->has_body = c->streaming = c->chunked = false;
     c->allow = c->cors = NULL;
     c->route = NULL;
@@ -193,6 +195,7 @@ static void begin(struct q35_conn *c)
     if (c->requests++) /* the first one's time runs since the connection was accepted */
         c->deadline_ns = q35_now_ns() + c->server->settings.header_ns;
     c->keep_alive = true;
+    c->id = q35_server_next_id(c->server);
     http_parser_init(&c->parser, HTTP_REQUEST);
     c->parser.data = c;
 }

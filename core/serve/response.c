@@ -100,18 +100,21 @@ static void add_head(struct q35_conn *c, int status, const char *type, const cha
 {
     bool keep = c->keep_alive && c->server->phase < Q35_PHASE_DRAINING;
     c->keep_alive = keep;
-    q35_log(Q35_LOG_DEBUG, "%s %s: %d",
-            c->started ? http_method_str((enum http_method)c->parser.method) : "-",
-            c->url.data ? c->url.data : "", status);
+    if (!c->id)
+        c->id = q35_server_next_id(c->server);
     if (status < (int)Q35_COUNT(c->server->metrics.http_codes))
         c->server->metrics.http_codes[status]++;
     q35_str_addf(&c->out, "HTTP/1.1 %d %s\r\nServer: q35d\r\nConnection: %s\r\n", status,
                  q35_http_reason(status), keep ? "keep-alive" : "close");
     add_date(c);
+    q35_str_addf(&c->out, "X-Request-Id: %016llx\r\n", (unsigned long long)c->id);
     if (type)
         q35_str_addf(&c->out, "Content-Type: %s\r\nX-Content-Type-Options: nosniff\r\n", type);
     if (c->cors)
-        q35_str_addf(&c->out, "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n", c->cors);
+        q35_str_addf(&c->out,
+                     "Access-Control-Allow-Origin: %s\r\nVary: Origin\r\n"
+                     "Access-Control-Expose-Headers: X-Request-Id, Retry-After\r\n",
+                     c->cors);
     q35_str_addz(&c->out, extra);
 }
 
@@ -121,6 +124,7 @@ void q35_conn_reply(struct q35_conn *c, int status, const char *type, const char
     if (c->state == Q35_CONN_CLOSED)
         return;
     add_head(c, status, type, extra);
+    q35_access_answer(c, status);
     if (status != 204)
         q35_str_addf(&c->out, "Content-Length: %zu\r\n", len);
     q35_str_addz(&c->out, "\r\n");
@@ -145,6 +149,9 @@ void q35_conn_reply_str(struct q35_conn *c, const char *type, struct q35_str *bo
 void q35_conn_error(struct q35_conn *c, const struct q35_api_error *e)
 {
     struct q35_str body = {0}, extra = {0};
+    if (!c->id)
+        c->id = q35_server_next_id(c->server);
+    q35_access_error(c, e);
     q35_api_error_json(e, &body);
     if (e->retry_after)
         q35_str_addf(&extra, "Retry-After: %u\r\n", e->retry_after);

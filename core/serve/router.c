@@ -25,17 +25,28 @@ static const struct q35_route routes[] = {
 };
 static const struct q35_route preflight = {"OPTIONS", "*", true, handle_preflight};
 
+/* The path within what was asked for, which may be a whole URL (RFC 9112, 3.2.2). */
+static const char *path_of(const struct q35_conn *c)
+{
+    const char *url = c->url.data ? c->url.data : "", *host = url;
+    if (strncasecmp(url, "http://", 7) == 0)
+        host = url + 7;
+    else if (strncasecmp(url, "https://", 8) == 0)
+        host = url + 8;
+    return host == url ? url : host + strcspn(host, "/?#");
+}
+
 static size_t path_len(const struct q35_conn *c)
 {
-    return c->url.data ? strcspn(c->url.data, "?#") : 0;
+    return strcspn(path_of(c), "?#");
 }
 
 static bool path_matches(const struct q35_conn *c, const char *pattern)
 {
     size_t n = path_len(c), m = strlen(pattern);
     if (m > 1 && pattern[m - 1] == '*')
-        return n >= m && memcmp(c->url.data, pattern, m - 1) == 0;
-    return n == m && memcmp(c->url.data, pattern, m) == 0;
+        return n >= m && memcmp(path_of(c), pattern, m - 1) == 0;
+    return n == m && memcmp(path_of(c), pattern, m) == 0;
 }
 
 bool q35_conn_is_head(const struct q35_conn *c)
@@ -117,9 +128,10 @@ bool q35_router_admit(struct q35_conn *c)
         return q35_api_fail(&c->early, 405, "method_not_allowed", NULL,
                             "%s is not allowed here, only %s",
                             http_method_str((enum http_method)c->parser.method), c->allow);
-    return q35_api_fail(&c->early, 404, "unknown_url", NULL, "nothing here: %.*s",
-                        (int)(path_len(c) < 200 ? path_len(c) : 200),
-                        c->url.data ? c->url.data : "");
+    return q35_api_fail(&c->early, 404, "unknown_url", NULL,
+                        "nothing here: %.*s; this server has /v1/chat/completions, "
+                        "/v1/completions and /v1/models",
+                        (int)(path_len(c) < 200 ? path_len(c) : 200), path_of(c));
 }
 
 void q35_router_dispatch(struct q35_conn *c)
@@ -140,7 +152,7 @@ bool q35_router_tail(const struct q35_conn *c, struct q35_str *out)
 {
     size_t i, n = path_len(c);
     for (i = strlen(c->route->path) - 1; i < n; i++) {
-        const char *p = c->url.data + i;
+        const char *p = path_of(c) + i;
         char hex[3] = {0}, byte;
         if (*p != '%') {
             q35_str_add(out, p, 1);

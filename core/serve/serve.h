@@ -20,7 +20,9 @@ struct q35_serve_model {
     const struct q35_chat *chat; /* NULL: the model has no chat template */
     const struct q35_plan *plan; /* may be NULL, as may registry: no per-device figures then */
     const struct q35_registry *registry;
-    char name[128];   /* the id in /v1/models */
+    char name[128]; /* the id in /v1/models */
+    /* The same as long as answers to the same request, with a seed, are; "": not known. */
+    char fingerprint[48];
     uint32_t context; /* tokens of prompt and output together */
 };
 

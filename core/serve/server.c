@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/serve/job.h"
+#include "q35/format.h"
 
 #define SWEEP_MS 200
 #define STOPPING_NS 5000000000ull /* for the engine to end what was cancelled */
@@ -30,6 +32,12 @@ bool q35_server_hangs(struct q35_server *s)
     if (s->model.engine)
         q35_engine_stats(s->model.engine, &st);
     return st.run_since_ns && q35_now_ns() - st.run_since_ns > s->hang_ns;
+}
+
+uint64_t q35_server_next_id(struct q35_server *s)
+{
+    uint64_t id = q35_mix64(++s->next_id);
+    return id ? id : q35_server_next_id(s);
 }
 
 bool q35_server_abandoned(const struct q35_server *s)
@@ -277,6 +285,8 @@ enum q35_status q35_server_create(struct q35_server **out, const char *config_pa
     s->load = load;
     s->load_user = user;
     s->started = (int64_t)time(NULL);
+    if (getrandom(&s->next_id, sizeof(s->next_id), 0) != (ssize_t)sizeof(s->next_id))
+        s->next_id = q35_now_ns();
     q35_metrics_init(&s->metrics);
     http_parser_set_max_header_size(Q35_HEADER_BYTES + Q35_URL_BYTES);
     json_object_seed(0); /* before several threads parse */
@@ -295,6 +305,7 @@ enum q35_status q35_server_create(struct q35_server **out, const char *config_pa
         return st;
     }
     q35_log_set_level(s->settings.log_level);
+    q35_log_set_style(q35_notify_journal() ? Q35_LOG_JOURNAL : Q35_LOG_TIMED);
     for (i = 0; i < s->config->backend_count; i++)
         if (s->hang_ns < s->config->backends[i].hang_seconds * 1000000000ull)
             s->hang_ns = s->config->backends[i].hang_seconds * 1000000000ull;

@@ -79,6 +79,8 @@ bool q35_server_ready(struct q35_server *s);
 bool q35_server_hangs(struct q35_server *s);
 /* Ends the loop if nothing is left to wait for. */
 void q35_server_maybe_stop(struct q35_server *s);
+/* Of requests: never the same twice, and not 0. */
+uint64_t q35_server_next_id(struct q35_server *s);
 /* SIGHUP. */
 void q35_server_reload(struct q35_server *s);
 /* Opens the sockets: those systemd passed, or the configured address. */
@@ -90,6 +92,8 @@ void q35_server_unmark(struct q35_server *s, struct q35_conn *c);
 
 /* Tells systemd, if it listens: "READY=1" and the like. */
 void q35_notify(const char *state);
+/* Standard error goes to its journal. */
+bool q35_notify_journal(void);
 /* How often it wants "WATCHDOG=1", halved to be on time; 0: never. */
 uint64_t q35_notify_watchdog_ns(void);
 

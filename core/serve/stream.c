@@ -13,6 +13,7 @@ static void chunk_begin(struct q35_job *j)
         &j->scratch, "data: {\"id\":\"%s\",\"object\":\"%s\",\"created\":%lld,\"model\":", j->id,
         j->params.chat ? "chat.completion.chunk" : "text_completion", (long long)j->created);
     q35_json_addz(&j->scratch, j->server->model.name);
+    q35_job_add_fingerprint(j, &j->scratch);
     q35_str_addz(&j->scratch, ",\"choices\":[");
 }
 

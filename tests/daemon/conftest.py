@@ -12,10 +12,11 @@ def start(tmp_path):
     """start(q35d='key = value lines', ...): a daemon over the scripted engine."""
     running = []
 
-    def begin(q35d='', context=4096, sequences=4, backend='', **options):
+    def begin(q35d='', context=4096, sequences=4, backend='', level='info', **options):
         folder = tmp_path / str(len(running))
         folder.mkdir()
-        ini = INI.format(q35d=q35d, context=context, sequences=sequences, backend=backend)
+        ini = INI.format(q35d=q35d, context=context, sequences=sequences, backend=backend,
+                         level=level)
         running.append(Daemon(folder, os.environ['Q35D_FAKE'], ini, **options))
         return running[-1]
 
@@ -27,7 +28,7 @@ def start(tmp_path):
 @pytest.fixture(scope='module')
 def fake(tmp_path_factory):
     """One daemon for all tests of a file; it must be whole and idle at the end."""
-    ini = INI.format(q35d='', context=4096, sequences=4, backend='')
+    ini = INI.format(q35d='', context=4096, sequences=4, backend='', level='info')
     d = Daemon(tmp_path_factory.mktemp('fake'), os.environ['Q35D_FAKE'], ini)
     yield d
     try:

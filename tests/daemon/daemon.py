@@ -14,7 +14,7 @@ DEADLINE = 120  # seconds after which something that should happen has not
 
 INI = """[q35d]
 port = 0
-log_level = info
+log_level = {level}
 {q35d}
 [model]
 path = model.gguf
@@ -43,17 +43,20 @@ class Daemon:
     """A running daemon. ini: text of its configuration, kept in folder/q35d.ini."""
 
     def __init__(self, folder, program, ini, env=None, wait_ready=True, pass_fds=(), preexec=None,
-                 prefix=()):
+                 prefix=(), journal=False):
         self.folder = folder
         self.ini = folder / 'q35d.ini'
         self.ini.write_text(ini)
         self.log_path = folder / 'log'
         self.log_file = open(self.log_path, 'wb')
+        if journal:  # as systemd would say it
+            info = os.fstat(self.log_file.fileno())
+            env = {**(env or {}), 'JOURNAL_STREAM': '%d:%d' % (info.st_dev, info.st_ino)}
         self.process = subprocess.Popen([*prefix, program, '-c', str(self.ini)], stderr=self.log_file,
                                         stdout=subprocess.DEVNULL, env={**os.environ, **(env or {})},
                                         pass_fds=pass_fds, preexec_fn=preexec)
         try:
-            self.port = int(self.wait_log(r'listening on https?://[^ ]*:(\d+)').group(1))
+            self.port = int(self.wait_log(r'listening on https?://[^ ]*:(\d+)\n').group(1))
             if wait_ready:
                 wait_for('readiness', lambda: self.get('/ready')[0] == 200)
         except BaseException:

@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: MIT
 """What the endpoints answer, over the scripted engine."""
 import json
+import re
+import time
 
 import pytest
 
-from daemon import check_error, events
+from daemon import check_error, events, read_all, read_until
 
 
 def test_health_and_ready(fake):
@@ -134,7 +136,7 @@ def test_stop_strings_trim_logprobs(fake):
 
 def test_completion_logprobs(fake):
     lp = fake.complete('do:say:aé', max_tokens=9, logprobs=2)[1]['choices'][0]['logprobs']
-    assert lp['tokens'] == ['a', '\ufffd', '\ufffd']
+    assert lp['tokens'] == ['a', 'bytes:\\xc3', 'bytes:\\xa9']
     assert lp['token_logprobs'] == [-0.5] * 3
     assert lp['text_offset'] == [0, 1, 1]
     assert lp['top_logprobs'][0] == {'a': -0.5, 'b': -1.5}
@@ -263,7 +265,7 @@ def test_metrics(fake):
     fake.complete('do:say:abc', max_tokens=50)
     after = fake.metric('q35_output_tokens_total'), fake.metric('q35_choices_total{finish="stop"}')
     assert after == (before[0] + 3, before[1] + 1)
-    assert fake.metric('q35_kv_tokens_total') == 4 * 4096
+    assert fake.metric('q35_kv_tokens_capacity') == 4 * 4096
     assert fake.metric('q35_ready') == 1
     for line in text.strip().split('\n'):
         assert line.startswith('# HELP ') or line.startswith('# TYPE ') or len(line.split()) >= 2
@@ -276,3 +278,139 @@ def test_status_and_page(fake):
     assert code == 200 and headers['Content-Type'].startswith('text/html')
     assert 'default-src' in headers['Content-Security-Policy']
     assert text.startswith('<!doctype html>') and 'http://' not in text and 'https://' not in text
+
+
+def test_alternatives_are_told_apart(fake):
+    """Parts of characters have no text of their own; as keys of an object they must differ."""
+    for prompt in ['do:say:\u00e9', 'do:say:\\"']:
+        raw = fake.request('POST', '/v1/completions', {'prompt': prompt, 'logprobs': 20})[2]
+        seen = []
+        json.loads(raw, object_pairs_hook=lambda pairs: seen.append([k for k, _ in pairs]))
+        tops = [keys for keys in seen if len(keys) == 20]
+        assert len(tops) == 2
+        for keys in seen:
+            assert len(set(keys)) == len(keys), keys
+
+
+def test_fingerprint(fake):
+    for stream in [False, True]:
+        for path, body in [('/v1/completions', {'prompt': 'do:say:a'}),
+                           ('/v1/chat/completions', {'messages': [{'role': 'user', 'content': 'do:say:a'}]})]:
+            text = fake.request('POST', path, {**body, 'stream': stream})[2]
+            for part in events(text) if stream else [json.loads(text)]:
+                assert part['system_fingerprint'] == 'q35-fake'
+
+
+def test_request_ids(fake):
+    seen = set()
+    for path, body in [('/health', None), ('/nothing', None), ('/v1/completions', {'prompt': 'do:say:a'}),
+                       ('/v1/completions', {'prompt': 'do:say:a', 'stream': True}),
+                       ('/v1/completions', {'prompt': 5})] * 2:
+        status, headers, text = fake.request('POST' if body else 'GET', path, body)
+        seen.add(headers['X-Request-Id'])
+        assert re.fullmatch('[0-9a-f]{16}', headers['X-Request-Id'])
+        if body and status == 200:
+            assert '"id":"cmpl-%s"' % headers['X-Request-Id'] in text
+    assert len(seen) == 10
+
+
+def test_whole_urls(fake):
+    def status(target):
+        s = fake.connect()
+        s.sendall(('GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' % target).encode())
+        return int(read_all(s).split()[1])
+    for good in ['/health', 'http://x/health', 'HTTP://x:80/health?a=b', 'https://x/health',
+                 'http://x/v1/models/fake']:
+        assert status(good) == 200, good
+    for bad in ['http://x', 'http://x/', 'http://x//health', 'http://health']:
+        assert status(bad) in (200, 404) and (status(bad) == 200) == (bad == 'http://x/'), bad
+
+
+def test_what_is_not_there_is_named(fake):
+    error = check_error(fake.post('/v1/embeddings', {'input': 'x'}), 404, 'unknown_url')
+    assert '/v1/embeddings' in error['message'] and '/v1/completions' in error['message']
+
+
+def test_log(start):
+    """One line for each request, with what an operator looks for and not a word of the text."""
+    d = start(level='debug')
+    secret = 'my-secret-words'
+    d.complete('do:say:' + secret, n=2)
+    d.chat('do:say:' + secret, stop='words')
+    d.request('POST', '/v1/completions', {'prompt': 'do:say:' + secret, 'stream': True, 'max_tokens': 3})
+    d.request('POST', '/v1/completions', {'prompt': 'do:fail:' + secret, 'stream': True})
+    d.complete('do:fail:' + secret)
+    d.complete('x', temperature=9)
+    d.request('GET', '/nothing?key=' + secret)
+    s = d.open_stream('/v1/completions', {'prompt': 'do:hang:' + secret})
+    read_until(s, b'"-"')
+    s.close()
+    d.wait_log('finish=left')
+    text = d.log()
+    assert secret not in text and 'secret' not in text
+    stamp = r'^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z '
+    assert all(re.match(stamp + '(info|warning|error|debug): .', line) for line in text.splitlines())
+    line = stamp + 'info: [0-9a-f]{16} 127.0.0.1 '
+    times = r' first=\d+\.\d{3}s total=\d+\.\d{3}s$'
+    for want in ['POST /v1/completions 200 finish=stop prompt=23 cached=0 output=30 choices=2' + times,
+                 'POST /v1/chat/completions 200 finish=stop prompt=25 cached=0 output=15 choices=1' + times,
+                 'POST /v1/completions 200 finish=length prompt=23 cached=0 output=3 choices=1' + times,
+                 'POST /v1/completions 200 finish=error prompt=24 cached=0 output=15 choices=1' + times,
+                 'POST /v1/completions 500 error=none$',
+                 'POST /v1/completions 400 error=invalid_value param=temperature$',
+                 'GET /nothing 404 error=unknown_url$',
+                 r'POST /v1/completions 200 finish=left prompt=24 cached=0 output=\d+ choices=1' + times]:
+        assert len(re.findall(line + want, text, re.M)) == 1, want + '\n' + text
+    assert re.search(stamp + 'debug: [0-9a-f]{16} 127.0.0.1 GET /ready 200$', text, re.M)
+    ids = re.findall('[a-z]: ([0-9a-f]{16}) ', text)
+    assert len(ids) == len(set(ids)) == 8 + text.count('GET /ready')
+    assert d.stop() == 0
+
+
+def test_log_for_the_journal(start):
+    """Into a stream that systemd opened: levels in its notation, and no dates of ours."""
+    d = start(journal=True)
+    check_error(d.get('/nothing'), 404)
+    text = d.log()
+    assert re.search('^<6>listening on', text, re.M) and re.search('^<6>[0-9a-f]{16} .* 404 ', text, re.M)
+    assert all(re.match('<[3467]>', line) for line in text.splitlines())
+    assert d.stop() == 0
+
+
+def test_metrics_are_well_formed(start):
+    """By the rules of the text format, and those that promtool checks."""
+    d = start()
+    d.complete('do:say:abc', n=2)
+    d.complete('do:fail:x')
+    d.get('/nothing')
+    text = d.get('/metrics')[1]
+    assert text.endswith('\n')
+    types, samples, family = {}, {}, None
+    for line in text[:-1].split('\n'):
+        if line.startswith('# HELP '):
+            family = line.split(' ')[2]
+            assert family not in types and line[len('# HELP ' + family):].strip()
+        elif line.startswith('# TYPE '):
+            _, _, name, kind = line.split(' ')
+            assert name == family and kind in ('counter', 'gauge', 'histogram')
+            types[name] = kind
+        else:
+            name, labels, value = re.fullmatch(
+                r'([a-z_0-9]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\["\\n])*",?)*)\})? (\S+)', line).groups()
+            assert name == family or types[family] == 'histogram' and \
+                name in [family + x for x in ('_bucket', '_sum', '_count')]
+            assert (name, labels) not in samples
+            samples[name, labels] = float(value)
+    for name, kind in types.items():
+        assert name.endswith('_total') == (kind == 'counter'), name
+        if kind == 'histogram':
+            found = [(dict(re.findall('(\\w+)="([^"]*)"', k[1]))['le'], v) for k, v in samples.items()
+                     if k[0] == name + '_bucket']
+            bounds, counts = [float(b) for b, _ in found], [c for _, c in found]
+            assert bounds == sorted(bounds) and bounds[-1] == float('inf') and counts == sorted(counts)
+            assert counts[-1] == samples[name + '_count', None]
+    assert samples['q35_output_tokens_total', None] == 7
+    assert samples['process_resident_memory_bytes', None] > 1 << 20
+    assert samples['process_cpu_seconds_total', None] > 0
+    assert abs(samples['process_start_time_seconds', None] - time.time()) < 600
+    assert d.stop() == 0

@@ -22,7 +22,7 @@ def run(tmp_path, *args, ini=None):
 
 
 def fill(q35d=''):
-    return INI.format(q35d=q35d, context=4096, sequences=4, backend='')
+    return INI.format(q35d=q35d, context=4096, sequences=4, backend='', level='info')
 
 
 def test_command_line(tmp_path):

@@ -43,6 +43,16 @@ FIELDS = [
     ('logprobs', CHAT, [True, False, None], [0, 1, 'x', [], {}]),
     ('max_completion_tokens', CHAT, [1, 16, None], [0, -1, BIG, 1.5, '1', True, [], {}]),
     ('tools', CHAT, [[], None], [[{'type': 'function'}], 'x', 1]),
+    ('tool_choice', CHAT, ['none', 'auto', None], ['required', {'type': 'function'}, 1]),
+    ('function_call', CHAT, ['none', 'auto', None], [{'name': 'f'}, 'f']),
+    ('web_search_options', CHAT, [{}, None], [{'search_context_size': 'low'}]),
+    ('grammar', BOTH, ['', None], ['root ::= "x"']),
+    ('json_schema', BOTH, [{}, None], [{'type': 'object'}]),
+    ('structured_outputs', BOTH, [{}, None], [{'choice': ['a']}]),
+    ('guided_json', BOTH, [None], [{'type': 'object'}, '{"type":"object"}']),
+    ('guided_regex', BOTH, [None], ['a+']),
+    ('guided_choice', BOTH, [None], [['a']]),
+    ('guided_grammar', BOTH, [None], ['x']),
     ('functions', CHAT, [[], None], [[{'name': 'f'}]]),
 ]
 
@@ -133,6 +143,8 @@ def test_fields_together(fake):
     ([{'role': 'user', 'content': [{'type': 'text'}]}], 'messages[0].content'),
     ([{'role': 'user', 'content': [{'type': 'text', 'text': 1}]}], 'messages[0].content'),
     ([{'role': 'user', 'content': [{'type': 'image_url', 'image_url': {}}]}], 'messages[0].content'),
+    ([{'role': 'assistant', 'content': None, 'tool_calls': [{'id': '1'}]}], 'messages[0]'),
+    ([{'role': 'assistant', 'content': '', 'function_call': {'name': 'f'}}], 'messages[0]'),
     ([{'role': 'user', 'content': 'x'}, {'role': 'user', 'content': 2}], 'messages[1].content'),
     ([{'role': 'user', 'content': 'x'}] * 4097, 'messages')])
 def test_messages(fake, messages, param):

@@ -2,9 +2,13 @@
  * SPDX-License-Identifier: MIT */
 #include "tools/q35d/load.h"
 
+#include "q35/format.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "q35_version.h"
 
 struct q35d_loaded {
     struct q35_registry *registry;
@@ -66,6 +70,25 @@ static const char *model_name(const struct q35d_loaded *l, const struct q35_conf
     return file ? file + 1 : config->model_path;
 }
 
+/* What answers depend on: this program, the tensors, how KV is kept, and the devices that are not
+ * bit-exact. */
+static void fingerprint(const struct q35d_loaded *l, char *out, size_t size)
+{
+    uint64_t h = q35_hash_data((const uint8_t *)Q35_VERSION, strlen(Q35_VERSION));
+    const struct q35_layer *layers = q35_model_layers(l->model);
+    uint32_t i, t;
+    for (i = 0; i < q35_model_layer_count(l->model); i++)
+        for (t = 0; t < layers[i].tensor_count; t++)
+            h = q35_mix64(h ^ layers[i].tensors[t].hash);
+    h = q35_mix64(h ^ l->plan->kv_type);
+    for (i = 0; i < l->plan->stage_count; i++) {
+        const struct q35_device_info *d = &l->registry->devices[l->plan->stages[i].device].info;
+        if (d->determinism != Q35_CLASS_EXACT)
+            h = q35_mix64(h ^ q35_hash_data((const uint8_t *)d->name, strlen(d->name)));
+    }
+    snprintf(out, size, "q35-" Q35_VERSION "-%08x", (unsigned)(h >> 32));
+}
+
 enum q35_status q35d_load(void *user, const struct q35_config *config, struct q35_serve_model *out,
                           struct q35_error *err)
 {
@@ -76,6 +99,7 @@ enum q35_status q35d_load(void *user, const struct q35_config *config, struct q3
     if (st != Q35_OK)
         return st;
     snprintf(out->name, sizeof(out->name), "%s", model_name(l, config));
+    fingerprint(l, out->fingerprint, sizeof(out->fingerprint));
     out->engine = l->engine;
     out->tokenizer = l->tokenizer;
     out->chat = l->chat;

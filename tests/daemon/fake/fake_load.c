@@ -48,6 +48,7 @@ enum q35_status q35d_load(void *user, const struct q35_config *config, struct q3
     out->chat = getenv("Q35_FAKE_NO_CHAT") ? NULL : (const void *)placeholder;
     out->context = config->context;
     snprintf(out->name, sizeof(out->name), "%s", config->model_name);
+    snprintf(out->fingerprint, sizeof(out->fingerprint), "q35-fake");
     return Q35_OK;
 }
 
