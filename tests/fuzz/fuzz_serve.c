@@ -26,6 +26,11 @@ static void answered(struct q35_conn *c)
     c->state = Q35_CONN_HEAD;
 }
 
+uint64_t q35_server_next_id(struct q35_server *s)
+{
+    return ++s->next_id;
+}
+
 void q35_conn_error(struct q35_conn *c, const struct q35_api_error *e)
 {
     struct q35_str out = {0};
