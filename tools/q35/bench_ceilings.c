@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #define BLOCK (64u << 10)
 #define MAX_STREAMS 8u
@@ -231,12 +234,19 @@ static double loop_avx2(uint64_t steps)
 }
 #undef R
 
+/* By cpuid: clang 14's __builtin_cpu_supports does not know the name. */
+static bool has_avxvnni(void)
+{
+    unsigned a, b, c, d;
+    return __builtin_cpu_supports("avx2") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 16);
+}
+
 static void pick(struct peak *p, const char **what)
 {
     if (__builtin_cpu_supports("avx512vnni")) {
         p->loop = loop_avx512;
         *what = "vpdpbusd, 512 bits";
-    } else if (__builtin_cpu_supports("avxvnni")) {
+    } else if (has_avxvnni()) {
         p->loop = loop_avxvnni;
         *what = "vpdpbusd, 256 bits";
     } else if (__builtin_cpu_supports("avx2")) {
