@@ -8,6 +8,7 @@
  * bit what q35/arith.h and q35/format.h give. All are single-threaded, pure and allocate nothing;
  * ops.c cuts operations into pieces for the threads. Threads: any. */
 
+#include <stdbool.h>
 #include <string.h>
 
 #include "q35/arith.h"
@@ -36,19 +37,40 @@ struct dots_args {
     const void *packed;    /* q in the order of pack_q or pack_few, if the table has it */
     int32_t *acc;          /* out: [n_tokens][blocks * 16] */
     void *scratch;         /* SCRATCH_BYTES */
+    /* What the sums are to become; only a dots_many that finishes reads what follows. */
+    uint32_t then;             /* enum dots_then */
+    uint32_t rows;             /* of the row blocks; 1 .. blocks * 16 */
+    const float *scales;       /* [rows] */
+    const float *token_scales; /* [n_tokens] */
+    const float *bias;         /* [rows] or NULL */
+    float *y;                  /* [n_tokens][y_stride], `rows` of each */
+    uint64_t y_stride;
+    /* DOTS_SWIGLU: the second matrix, of the same scheme, kind and shape */
+    const struct q35_tables *up_tables;
+    const uint8_t *up_codes;
+    const float *up_scales;
+    const float *up_bias;
 };
+
+/* y = v, y = y + v or y = silu(v) * w, where v, w = q35_rescale(a sum) (+ bias); w is of `up`. */
+enum dots_then { DOTS_STORE, DOTS_ADD, DOTS_SWIGLU };
 
 /* What the decoding of a matrix looks back at: 0 nothing, 1 the code above, 2 a ring of codes. The
  * tables rule, not the scheme's number. */
-static inline int dots_kind(const struct dots_args *a)
+static inline int tables_kind(uint32_t scheme, const struct q35_tables *tables)
 {
     uint64_t word, any = 0;
     uint32_t i;
     for (i = 0; i < 128; i += 8) {
-        memcpy(&word, a->tables->b + i, 8);
+        memcpy(&word, tables->b + i, 8);
         any |= word;
     }
-    return !any ? 0 : Q35_SCHEME_RING(a->scheme) ? 2 : 1;
+    return !any ? 0 : Q35_SCHEME_RING(scheme) ? 2 : 1;
+}
+
+static inline int dots_kind(const struct dots_args *a)
+{
+    return tables_kind(a->scheme, a->tables);
 }
 
 /* Attention of `group` query heads that share a KV head, over one page (64 positions). Keys and
@@ -81,6 +103,7 @@ struct kernels {
     const char *name; /* "AVX-512 VBMI": of the last variant that was installed */
     void (*dots_few)(const struct dots_args *a);
     void (*dots_many)(const struct dots_args *a);
+    bool many_finishes; /* dots_many makes y of its sums, and leaves anything in acc */
     /* Bytes of `packed` for n tokens, and the packing of tokens first .. first + count - 1 (first a
      * multiple of 48). Both NULL if the variant reads q as it is. */
     uint64_t (*pack_bytes)(uint32_t n_tokens, uint32_t cols_padded);

@@ -7,6 +7,7 @@
 
 #include "kernels.h"
 #include "pool.h"
+#include "soft.h"
 
 /* What a thread lends to its kernels. */
 struct worker {
@@ -63,5 +64,13 @@ void cpu_profile_end(struct cpu *c);
 /* Used by ops.c. */
 enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct q35_error *err);
 enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err);
+
+/* q35_soft_config's matmul_then. */
+enum q35_status cpu_matmul_then(void *user, const struct q35_matmul_args *a,
+                                enum q35_soft_then then, float *into, struct q35_error *err);
+/* The same with times. */
+enum q35_status cpu_profile_matmul_then(void *user, const struct q35_matmul_args *a,
+                                        enum q35_soft_then then, float *into,
+                                        struct q35_error *err);
 
 #endif

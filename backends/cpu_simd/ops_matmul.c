@@ -16,6 +16,9 @@ struct matmul_job {
     struct cpu *cpu;
     const struct q35_matmul_args *args;
     uint32_t first, n_tokens; /* tokens */
+    uint32_t n_mats;          /* that are cut into pieces; of two for SWIGLU the first */
+    uint32_t then;            /* enum dots_then: not STORE where dots_many finishes */
+    float *into;              /* unless STORE */
     uint32_t blocks[4];       /* row blocks of a piece of each matrix */
     uint32_t pieces[4];       /* of each matrix */
     void *packed;             /* NULL: the kernel reads q */
@@ -40,17 +43,12 @@ static void pack_piece(void *ctx, uint32_t piece, uint32_t worker)
 }
 
 /* Rescales a piece's sums into y. */
-static void store(const struct matmul_job *j, const struct q35_matrix *m, uint32_t mat,
-                  uint32_t block, uint32_t blocks, const int32_t *acc)
+static void store(const struct dots_args *d, const struct kernels *k)
 {
-    const struct q35_matmul_args *a = j->args;
-    uint32_t row = 16 * block, rows = m->rows - row, t;
-    if (rows > 16 * blocks)
-        rows = 16 * blocks;
-    for (t = 0; t < j->n_tokens; t++)
-        j->cpu->k.rescale(acc + (uint64_t)t * blocks * 16, m->scales + row,
-                          a->token_scales[j->first + t], m->bias ? m->bias + row : NULL, rows,
-                          a->y[mat] + (j->first + t) * a->y_stride[mat] + row);
+    uint32_t t;
+    for (t = 0; t < d->n_tokens; t++)
+        k->rescale(d->acc + (uint64_t)t * d->blocks * 16, d->scales, d->token_scales[t], d->bias,
+                   d->rows, d->y + t * d->y_stride);
 }
 
 /* Pieces of a matrix that belong to nodes before `node`. */
@@ -66,7 +64,7 @@ static void locate(const struct matmul_job *j, uint32_t *piece, uint32_t *mat)
 {
     uint32_t node, i, from, n;
     for (node = 0;; node++)
-        for (i = 0; i < j->args->n_mats; i++) {
+        for (i = 0; i < j->n_mats; i++) {
             from = pieces_before(j, i, node);
             n = pieces_before(j, i, node + 1) - from;
             if (*piece < n) {
@@ -81,12 +79,15 @@ static void locate(const struct matmul_job *j, uint32_t *piece, uint32_t *mat)
 static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
 {
     const struct matmul_job *j = ctx;
+    const struct q35_matmul_args *a = j->args;
+    const struct kernels *k = &j->cpu->k;
     struct worker *w = &j->cpu->workers[worker];
+    bool many = j->n_tokens > DOTS_FEW;
     const struct q35_matrix *m;
     uint32_t mat = 0, block, total, i;
     struct dots_args d;
     locate(j, &piece, &mat);
-    m = j->args->mats[mat];
+    m = a->mats[mat];
     block = piece * j->blocks[mat];
     total = m->rows_padded / 16;
     d = (struct dots_args){
@@ -97,21 +98,33 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
         .streams = j->cpu->streams,
         .n_tokens = j->n_tokens,
         .tables = m->tables,
-        .q = j->args->q + (uint64_t)j->first * j->args->cols_padded,
-        .q_stride = j->args->cols_padded,
+        .q = a->q + (uint64_t)j->first * a->cols_padded,
+        .q_stride = a->cols_padded,
         .q_sums = j->cpu->q_sums,
         .packed = j->packed,
         .acc = w->acc,
         .scratch = w->scratch,
+        .then = j->then,
+        .scales = m->scales + 16 * block,
+        .token_scales = a->token_scales + j->first,
+        .bias = m->bias ? m->bias + 16 * block : NULL,
+        .y = (j->then ? j->into : a->y[mat]) + j->first * a->y_stride[mat] + 16 * block,
+        .y_stride = a->y_stride[mat],
     };
+    d.rows = m->rows - 16 * block < 16 * d.blocks ? m->rows - 16 * block : 16 * d.blocks;
     d.codes = m->codes + (uint64_t)block * d.tiles * Q35_TILE_BYTES;
+    if (j->then == DOTS_SWIGLU) {
+        const struct q35_matrix *up = a->mats[1];
+        d.up_tables = up->tables;
+        d.up_codes = up->codes + (uint64_t)block * d.tiles * Q35_TILE_BYTES;
+        d.up_scales = up->scales + 16 * block;
+        d.up_bias = up->bias ? up->bias + 16 * block : NULL;
+    }
     for (i = 0; i < d.blocks; i++) /* what store() reads comes meanwhile */
-        __builtin_prefetch(m->scales + 16 * (block + i));
-    if (j->n_tokens <= DOTS_FEW)
-        j->cpu->k.dots_few(&d);
-    else
-        j->cpu->k.dots_many(&d);
-    store(j, m, mat, block, d.blocks, w->acc);
+        __builtin_prefetch(d.scales + 16 * i);
+    (many ? k->dots_many : k->dots_few)(&d);
+    if (!many || !k->many_finishes)
+        store(&d, k);
 }
 
 /* Room in c->packed. Only grows: nothing is allocated per token. */
@@ -156,6 +169,8 @@ static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m
     uint32_t bytes = q35_tiles_per_row(m->scheme, m->cols_padded) * Q35_TILE_BYTES, n;
     if (j->n_tokens > DOTS_FEW) { /* fewer where there are many threads to share them */
         n = j->cpu->k.many_blocks;
+        if (j->then == DOTS_SWIGLU && n > 1)
+            n /= 2;
         while (n > 1 && m->rows_padded / 16 < 4 * n * pool_threads(j->cpu->pool))
             n /= 2;
         return n;
@@ -166,26 +181,63 @@ static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m
     return n < 1 ? 1 : n > DOTS_STREAMS ? DOTS_STREAMS : n;
 }
 
-enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
+/* The tokens a->first .. in turns of up to DOTS_MANY. */
+static enum q35_status run(struct matmul_job *j, struct q35_error *err)
 {
-    struct cpu *c = user;
-    struct matmul_job j = {.cpu = c, .args = a};
+    const struct q35_matmul_args *a = j->args;
+    struct cpu *c = j->cpu;
     uint32_t i;
-    for (j.first = 0; j.first < a->n_tokens; j.first += j.n_tokens) {
+    for (j->first = 0; j->first < a->n_tokens; j->first += j->n_tokens) {
         enum q35_status st;
         uint32_t pieces = 0;
-        j.n_tokens = a->n_tokens - j.first < DOTS_MANY ? a->n_tokens - j.first : DOTS_MANY;
-        for (i = 0; i < a->n_mats; i++) {
+        j->n_tokens = a->n_tokens - j->first < DOTS_MANY ? a->n_tokens - j->first : DOTS_MANY;
+        for (i = 0; i < j->n_mats; i++) {
             uint32_t blocks = a->mats[i]->rows_padded / 16;
-            j.blocks[i] = blocks_of(&j, a->mats[i]);
-            j.pieces[i] = (blocks + j.blocks[i] - 1) / j.blocks[i];
-            pieces += j.pieces[i];
+            j->blocks[i] = blocks_of(j, a->mats[i]);
+            j->pieces[i] = (blocks + j->blocks[i] - 1) / j->blocks[i];
+            pieces += j->pieces[i];
         }
-        pool_run(c->pool, sum_piece, &j, (j.n_tokens + SUM_PIECE - 1) / SUM_PIECE);
-        st = pack(&j, err);
+        pool_run(c->pool, sum_piece, j, (j->n_tokens + SUM_PIECE - 1) / SUM_PIECE);
+        st = pack(j, err);
         if (st)
             return st;
-        pool_run(c->pool, matmul_piece, &j, pieces);
+        pool_run(c->pool, matmul_piece, j, pieces);
     }
     return Q35_OK;
+}
+
+enum q35_status cpu_matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
+{
+    struct matmul_job j = {.cpu = user, .args = a, .n_mats = a->n_mats};
+    return run(&j, err);
+}
+
+/* Whether dots_many can do the operation itself. */
+static bool in_one(const struct cpu *c, const struct q35_matmul_args *a, enum q35_soft_then then)
+{
+    const struct q35_matrix *x = a->mats[0], *y = a->mats[1];
+    uint32_t last = a->n_tokens % DOTS_MANY; /* tokens of the last turn */
+    if (!c->k.many_finishes || (last ? last : DOTS_MANY) <= DOTS_FEW)
+        return false;
+    if (then == Q35_SOFT_ADD)
+        return a->n_mats == 1;
+    return a->n_mats == 2 && x->scheme == y->scheme && x->rows == y->rows &&
+           tables_kind(x->scheme, x->tables) == tables_kind(y->scheme, y->tables);
+}
+
+enum q35_status cpu_matmul_then(void *user, const struct q35_matmul_args *a,
+                                enum q35_soft_then then, float *into, struct q35_error *err)
+{
+    struct matmul_job j = {.cpu = user, .args = a, .n_mats = 1, .into = into};
+    uint64_t n = a->n_tokens * a->y_stride[0];
+    enum q35_status st;
+    if (in_one(user, a, then)) {
+        j.then = then == Q35_SOFT_ADD ? DOTS_ADD : DOTS_SWIGLU;
+        return run(&j, err);
+    }
+    st = cpu_matmul(user, a, err);
+    if (st)
+        return st;
+    return then == Q35_SOFT_ADD ? cpu_ops.add(user, n, into, a->y[0], err)
+                                : cpu_ops.swiglu(user, n, a->y[0], a->y[1], into, err);
 }

@@ -45,16 +45,32 @@ static void note(struct cpu *c, uint64_t start, const char *name, uint32_t token
     e->bytes += bytes;
 }
 
-static enum q35_status matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
+static void note_matmul(struct cpu *c, uint64_t start, const char *name,
+                        const struct q35_matmul_args *a)
 {
-    uint64_t start = pool_now_ns(), rows = 0, bytes = 0;
-    enum q35_status st = cpu_matmul(user, a, err);
+    uint64_t rows = 0, bytes = 0;
     uint32_t i;
     for (i = 0; i < a->n_mats; i++) {
         rows += a->mats[i]->rows;
         bytes += q35_blob_bytes(a->mats[i]->scheme, a->mats[i]->rows, a->mats[i]->cols);
     }
-    note(user, start, "matmul", a->n_tokens, rows, a->cols_padded, bytes);
+    note(c, start, name, a->n_tokens, rows, a->cols_padded, bytes);
+}
+
+static enum q35_status matmul(void *user, const struct q35_matmul_args *a, struct q35_error *err)
+{
+    uint64_t start = pool_now_ns();
+    enum q35_status st = cpu_matmul(user, a, err);
+    note_matmul(user, start, "matmul", a);
+    return st;
+}
+
+enum q35_status cpu_profile_matmul_then(void *user, const struct q35_matmul_args *a,
+                                        enum q35_soft_then then, float *into, struct q35_error *err)
+{
+    uint64_t start = pool_now_ns();
+    enum q35_status st = cpu_matmul_then(user, a, then, into, err);
+    note_matmul(user, start, then == Q35_SOFT_ADD ? "matmul and add" : "matmul and swiglu", a);
     return st;
 }
 

@@ -108,6 +108,7 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
                                      .hash = cpu_hash,
                                      .greedy = cpu_greedy,
                                      .quantize_head = cpu_quantize_head,
+                                     .matmul_then = cpu_matmul_then,
                                      .features = OWN_FEATURES};
     unsigned features = q35_cpu_features(), variant = 0;
     const char *pin = q35_soft_option(options, "pin");
@@ -135,6 +136,7 @@ static enum q35_status open_device(const struct q35_host *host, const struct q35
     }
     if (profile && strcmp(profile, "on") == 0) {
         config.ops = &cpu_profile_ops;
+        config.matmul_then = cpu_profile_matmul_then;
         if (!cpu_profile_start(config.user, host)) {
             cpu_destroy(config.user);
             return q35_soft_fail(err, Q35_E_NOMEM, "no memory for times");

@@ -76,6 +76,13 @@ struct q35_soft_layer_call {
 typedef enum q35_status (*q35_soft_layer_fn)(void *user, const struct q35_soft_layer_call *call,
                                              struct q35_error *err);
 
+/* What becomes of a product right away. [device] */
+enum q35_soft_then {
+    Q35_SOFT_NOTHING,
+    Q35_SOFT_ADD,    /* ops->add: into = into + y[0] */
+    Q35_SOFT_SWIGLU, /* ops->swiglu: into = silu(y[0]) * y[1] */
+};
+
 struct q35_soft_config {
     const struct q35_ops *ops; /* NULL: reference; NULL slots (or a shorter table): reference */
     q35_soft_layer_fn layer;   /* NULL: layers are computed by ops. [device] */
@@ -88,6 +95,11 @@ struct q35_soft_config {
     /* q35_greedy and q35_quantize of a head, only faster; NULL: plain C. [device] */
     uint32_t (*greedy)(void *user, const float *x, uint32_t n);
     float (*quantize_head)(void *user, const float *x, uint32_t n, int8_t *q);
+    /* ops->matmul and the operation that `then` (not NOTHING) names in one, only faster; into is as
+     * y[0] is and may be y[0]; what y holds after it does not matter. NULL: one after the other.
+     * [device] */
+    enum q35_status (*matmul_then)(void *user, const struct q35_matmul_args *a,
+                                   enum q35_soft_then then, float *into, struct q35_error *err);
     uint32_t features; /* enum q35_features that ops or layer have, beyond q35_soft_features */
 };
 

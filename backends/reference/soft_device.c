@@ -165,6 +165,7 @@ enum q35_status q35_soft_open(const struct q35_soft_config *config, struct q35_d
     dev->hash = config->hash;
     dev->greedy = config->greedy ? config->greedy : plain_greedy;
     dev->quantize_head = config->quantize_head ? config->quantize_head : plain_quantize_head;
+    dev->matmul_then = config->matmul_then;
     dev->features = q35_soft_features(config);
     ops_complete(&dev->ops, config->ops);
     q35_soft_memory(&dev->memory, &available);

@@ -87,10 +87,11 @@ static bool same_input(const struct q35_matrix *a, const struct q35_matrix *b)
 }
 
 /* y[i] = mats[i] x for n tokens; x[n][cols]. Matrices with the same rotation share one
- * quantization of x. */
-static enum q35_status linear(struct soft_batch *b, uint32_t n, uint32_t n_mats,
-                              const struct q35_matrix *const *mats, const float *x, float *const *y,
-                              struct q35_error *err)
+ * quantization of x. Then `into` becomes what `then` says. */
+static enum q35_status linear_then(struct soft_batch *b, uint32_t n, uint32_t n_mats,
+                                   const struct q35_matrix *const *mats, const float *x,
+                                   float *const *y, enum q35_soft_then then, float *into,
+                                   struct q35_error *err)
 {
     struct q35_device *dev = b->dev;
     uint32_t first, i;
@@ -109,9 +110,22 @@ static enum q35_status linear(struct soft_batch *b, uint32_t n, uint32_t n_mats,
             a.y_stride[i] = a.mats[i]->rows;
         }
         a.n_mats = i;
+        if (then && i == n_mats && dev->matmul_then)
+            return dev->matmul_then(dev->user, &a, then, into, err);
         TRY(dev->ops.matmul(dev->user, &a, err));
     }
+    if (then == Q35_SOFT_ADD)
+        return dev->ops.add(dev->user, (uint64_t)n * mats[0]->rows, into, y[0], err);
+    if (then == Q35_SOFT_SWIGLU)
+        return dev->ops.swiglu(dev->user, (uint64_t)n * mats[0]->rows, y[0], y[1], into, err);
     return Q35_OK;
+}
+
+static enum q35_status linear(struct soft_batch *b, uint32_t n, uint32_t n_mats,
+                              const struct q35_matrix *const *mats, const float *x, float *const *y,
+                              struct q35_error *err)
+{
+    return linear_then(b, n, n_mats, mats, x, y, Q35_SOFT_NOTHING, NULL, err);
 }
 
 /* cos_sin[n][rope_dim] of the batch's positions, kept while layers use the same frequencies. */
@@ -186,15 +200,12 @@ static enum q35_status decoder(struct soft_batch *b, const struct soft_layer *l,
     TRY(dev->ops.rms_norm(dev->user, n, d->d_model, s->x, vector(l, Q35_ROLE_ATTN_NORM),
                           d->norm_eps, s->h, err));
     TRY(attention(b, l, err));
-    TRY(linear(b, n, 1, o, s->att, h, err));
-    TRY(dev->ops.add(dev->user, (uint64_t)n * d->d_model, s->x, s->h, err));
+    TRY(linear_then(b, n, 1, o, s->att, h, Q35_SOFT_ADD, s->x, err));
 
     TRY(dev->ops.rms_norm(dev->user, n, d->d_model, s->x, vector(l, Q35_ROLE_FFN_NORM), d->norm_eps,
                           s->h, err));
-    TRY(linear(b, n, 2, gate_up, s->h, gu, err));
-    TRY(dev->ops.swiglu(dev->user, (uint64_t)n * d->d_ffn, s->gate, s->up, s->gate, err));
-    TRY(linear(b, n, 1, down, s->gate, h, err));
-    return dev->ops.add(dev->user, (uint64_t)n * d->d_model, s->x, s->h, err);
+    TRY(linear_then(b, n, 2, gate_up, s->h, gu, Q35_SOFT_SWIGLU, s->gate, err));
+    return linear_then(b, n, 1, down, s->gate, h, Q35_SOFT_ADD, s->x, err);
 }
 
 static enum q35_status embed(struct soft_batch *b, const struct soft_layer *l,

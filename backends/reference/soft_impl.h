@@ -70,6 +70,8 @@ struct q35_device {
     void (*user_close)(void *user);
     uint32_t (*greedy)(void *user, const float *x, uint32_t n);
     float (*quantize_head)(void *user, const float *x, uint32_t n, int8_t *q);
+    enum q35_status (*matmul_then)(void *user, const struct q35_matmul_args *a,
+                                   enum q35_soft_then then, float *into, struct q35_error *err);
     uint32_t features; /* enum q35_features */
     uint32_t max_batch, max_sequences;
     uint64_t memory; /* of the machine: more is never tried */

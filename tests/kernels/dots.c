@@ -12,6 +12,94 @@ static const uint32_t schemes[] = {
     Q35_SCHEME(103, 3, 0, 0), Q35_SCHEME(104, 3, 1, 1),
 };
 
+static uint8_t *random_codes(uint64_t bytes)
+{
+    uint8_t *codes = kit_alloc(bytes + Q35_BLOB_TAIL, 0);
+    uint64_t i;
+    for (i = 0; i < bytes; i++)
+        codes[i] = (uint8_t)kit_u64();
+    return codes;
+}
+
+/* y[token][a->y_stride] from a's sums in plain C. */
+static void rescale(const struct kernels *c, const struct dots_args *a, const float *scales,
+                    const float *bias, float *y)
+{
+    uint32_t t;
+    for (t = 0; t < a->n_tokens; t++)
+        c->rescale(a->acc + (uint64_t)t * a->blocks * 16, scales, a->token_scales[t], bias, a->rows,
+                   y + t * a->y_stride);
+}
+
+/* What a dots_many that finishes makes of its sums, for each of dots_then. `a` as for plain C, its
+ * sums done; `packed` for k. */
+static void finishing(const struct kernels *c, const struct kernels *k, struct dots_args a,
+                      const void *packed, const char *what)
+{
+    uint64_t bytes = (uint64_t)a.blocks * a.tiles * Q35_TILE_BYTES, i;
+    uint64_t len = a.n_tokens * (a.y_stride = a.blocks * 16 + 3), sums = 16ull * a.blocks;
+    float *scales = kit_alloc(8 * sums, 0), *bias = kit_alloc(8 * sums, 0);
+    float *start = kit_alloc(4 * len, 4), *want = kit_alloc(4 * len, 4),
+          *have = kit_alloc(4 * len, 4);
+    float *token_scales = kit_alloc(4 * a.n_tokens, 4), *up = kit_alloc(4 * len, 0);
+    int32_t *twice = kit_alloc(8 * sums * a.n_tokens, 0), *plain = a.acc;
+    uint8_t *codes = random_codes(bytes);
+    struct q35_tables tables;
+    char name[128];
+    kit_tables(&tables, a.scheme, false);
+    kit_fill(scales, 2 * sums, 0);
+    kit_fill(bias, 2 * sums, 0);
+    kit_fill(start, len, 0);
+    kit_fill(token_scales, a.n_tokens, 0);
+    a.rows = 16 * a.blocks - kit_below(16);
+    a.scales = scales;
+    a.token_scales = token_scales;
+    a.bias = kit_below(2) ? bias : NULL;
+    for (a.then = DOTS_STORE; a.then <= DOTS_SWIGLU; a.then++) {
+        memcpy(want, start, 4 * len);
+        memcpy(have, start, 4 * len);
+        a.acc = plain;
+        if (a.then == DOTS_STORE) {
+            rescale(c, &a, scales, a.bias, want);
+        } else if (a.then == DOTS_ADD) {
+            memcpy(up, start, 4 * len);
+            rescale(c, &a, scales, a.bias, up);
+            for (i = 0; i < len; i++)
+                if (i % a.y_stride < a.rows)
+                    want[i] = want[i] + up[i];
+        } else {
+            struct dots_args second = a;
+            a.up_tables = second.tables = &tables;
+            a.up_codes = second.codes = codes;
+            a.up_scales = scales + sums;
+            a.up_bias = kit_below(2) ? bias + sums : NULL;
+            rescale(c, &a, scales, a.bias, want);
+            second.acc = twice;
+            c->dots_many(&second);
+            memcpy(up, start, 4 * len);
+            rescale(c, &second, a.up_scales, a.up_bias, up);
+            for (i = 0; i < a.n_tokens; i++)
+                c->swiglu(a.rows, want + i * a.y_stride, up + i * a.y_stride,
+                          want + i * a.y_stride);
+        }
+        a.acc = twice;
+        a.packed = packed;
+        a.y = have;
+        k->dots_many(&a);
+        snprintf(name, sizeof name, "%s, then %u", what, a.then);
+        kit_same_floats(want, have, len, name);
+    }
+    kit_free(scales);
+    kit_free(bias);
+    kit_free(start);
+    kit_free(want);
+    kit_free(have);
+    kit_free(token_scales);
+    kit_free(up);
+    kit_free(twice);
+    kit_free(codes);
+}
+
 /* One call of dots_few or dots_many with fresh data. */
 static void one(const struct kernels *c, const struct kernels *k, uint32_t scheme, uint32_t cols,
                 uint32_t blocks, uint32_t n, int kind, size_t shift)
@@ -19,7 +107,7 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
     uint32_t tiles = q35_tiles_per_row(scheme, cols), i;
     uint64_t code_bytes = (uint64_t)blocks * tiles * Q35_TILE_BYTES,
              sums = (uint64_t)n * blocks * 16;
-    uint8_t *codes = kit_alloc(code_bytes + Q35_BLOB_TAIL, 0), *packed = NULL;
+    uint8_t *codes = random_codes(code_bytes), *packed = NULL;
     int8_t *q = kit_alloc((uint64_t)n * cols, shift);
     int32_t *want = kit_alloc(4 * sums, 4 * shift), *have = kit_alloc(4 * sums, 4 * shift);
     int32_t *q_sums = kit_alloc(4 * n, 0);
@@ -40,8 +128,6 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
                           .acc = want};
     char what[96];
     kit_tables(&t, scheme, kind == 2);
-    for (i = 0; i < code_bytes; i++)
-        codes[i] = (uint8_t)kit_u64();
     for (i = 0; i < n * cols; i++)
         q[i] = (int8_t)(kind == 1 ? (kit_below(2) ? 127 : -127) : (int)kit_below(255) - 127);
     for (i = 0; i < n; i++) {
@@ -61,10 +147,15 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t schem
         k->pack_few(q, cols, n, cols, packed);
         a.packed = packed;
     }
-    (n <= DOTS_FEW ? k->dots_few : k->dots_many)(&a);
     snprintf(what, sizeof what, "scheme %#x, %u columns, %u blocks, %u tokens, kind %d", scheme,
              cols, blocks, n, kind);
-    kit_same_ints(want, have, sums, what);
+    if (n > DOTS_FEW && k->many_finishes) {
+        a.acc = want;
+        finishing(c, k, a, packed, what);
+    } else {
+        (n <= DOTS_FEW ? k->dots_few : k->dots_many)(&a);
+        kit_same_ints(want, have, sums, what);
+    }
     kit_free(codes);
     kit_free(q);
     kit_free(want);

@@ -209,6 +209,66 @@ static void test_matmul(struct cpu *cpu, uint32_t n, uint32_t cols)
     kit_free(sh);
 }
 
+/* A product and what follows it, in one or one after the other; `other` is the second matrix's
+ * scheme, plain: the first one's tables have no B, so that they are of another kind. */
+static void test_then(struct cpu *cpu, uint32_t n, uint32_t rows, uint32_t other, bool plain)
+{
+    const uint32_t cols = 256;
+    uint64_t len = (uint64_t)n * rows;
+    struct q35_matrix m[2];
+    float *bias = kit_alloc(4ull * rows, 0), *scales = kit_alloc(4ull * n, 0);
+    float *want[2] = {kit_alloc(4 * len, 0), kit_alloc(4 * len, 0)}, *into = kit_alloc(4 * len, 0);
+    float *have[2] = {kit_alloc(4 * len, 0), kit_alloc(4 * len, 0)};
+    int8_t *q = kit_alloc((uint64_t)n * cols, 0);
+    struct q35_matmul_args a = {.size = sizeof a,
+                                .n_tokens = n,
+                                .cols_padded = cols,
+                                .q = q,
+                                .token_scales = scales,
+                                .mats = {&m[0], &m[1]},
+                                .y_stride = {rows, rows}};
+    uint8_t *blob[2];
+    uint64_t i;
+    kit_start("product and more");
+    kit_fill(bias, rows, 0);
+    kit_fill(scales, n, 0);
+    kit_fill(into, len, 0);
+    blob[0] = random_matrix(&m[0], Q35_SCHEME_TRELLIS, rows, cols, NULL);
+    blob[1] = random_matrix(&m[1], other, rows, cols, bias);
+    if (plain)
+        memset(blob[0] + offsetof(struct q35_tables, b), 0, 128);
+    for (i = 0; i < (uint64_t)n * cols; i++)
+        q[i] = (int8_t)((int)kit_below(255) - 127);
+    for (i = 0; i < 2; i++)
+        a.y[i] = want[i];
+    a.n_mats = 2;
+    if (REF(matmul, &a) || REF(swiglu, len, want[0], want[1], want[0]))
+        kit_fail("the reference refused");
+    for (i = 0; i < 2; i++)
+        a.y[i] = have[i];
+    if (cpu_matmul_then(cpu, &a, Q35_SOFT_SWIGLU, have[0], NULL))
+        kit_fail("matmul and swiglu refused");
+    kit_same_floats(want[0], have[0], len, "product and swiglu");
+    a.n_mats = 1;
+    a.y[0] = want[1];
+    memcpy(want[0], into, 4 * len);
+    if (REF(matmul, &a) || REF(add, len, want[0], want[1]))
+        kit_fail("the reference refused");
+    a.y[0] = have[1];
+    if (cpu_matmul_then(cpu, &a, Q35_SOFT_ADD, into, NULL))
+        kit_fail("matmul and add refused");
+    kit_same_floats(want[0], into, len, "product and add");
+    for (i = 0; i < 2; i++) {
+        kit_free(blob[i]);
+        kit_free(want[i]);
+        kit_free(have[i]);
+    }
+    kit_free(bias);
+    kit_free(scales);
+    kit_free(into);
+    kit_free(q);
+}
+
 /* ---- attention ------------------------------------------------------------------------------- */
 
 static void test_attend(struct cpu *cpu, uint32_t n, uint32_t last, uint32_t heads,
@@ -323,6 +383,14 @@ static void test_device(unsigned features, unsigned variant, uint32_t threads)
     for (i = 0; i < sizeof tokens / sizeof *tokens; i++)
         test_matmul(cpu, tokens[i], i % 2 ? 200 : 256);
     test_matmul(cpu, DOTS_MANY + 5, 128);
+    for (i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+        test_then(cpu, tokens[i], 200, Q35_SCHEME_TRELLIS, false);
+        test_then(cpu, tokens[i], 33, Q35_SCHEME_TRELLIS, true);
+        test_then(cpu, tokens[i], 48, Q35_SCHEME_TRIPLE, false);
+    }
+    test_then(cpu, DOTS_MANY + 5, 40, Q35_SCHEME_TRELLIS,
+              false); /* the last turn is of few tokens */
+    test_then(cpu, DOTS_MANY + 9, 40, Q35_SCHEME_TRELLIS, false);
     for (type = Q35_KV_F16; type <= Q35_KV_INT8; type++) {
         test_attend(cpu, 1, 0, 4, 2, 64, 0, type);
         test_attend(cpu, 1, 63, 4, 2, 64, 0, type);

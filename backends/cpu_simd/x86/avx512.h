@@ -99,4 +99,12 @@ static inline __m512 exp_ps(__m512 x)
     return _mm512_maskz_scalef_ps(in, p, n); /* times 2^n */
 }
 
+/* q35_silu(g) * u */
+static inline __m512 swiglu16(__m512 g, __m512 u)
+{
+    __m512 minus = _mm512_xor_ps(g, _mm512_set1_ps(-0.0f));
+    __m512 d = _mm512_add_ps(_mm512_set1_ps(1.0f), exp_ps(minus));
+    return _mm512_mul_ps(_mm512_div_ps(g, d), u);
+}
+
 #endif

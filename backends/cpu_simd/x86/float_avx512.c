@@ -103,6 +103,8 @@ static void hadamard_avx512(float *x, uint32_t n, uint32_t block)
             }
 }
 
+/* Rows of a large batch come from memory, and at the pace of plain loads only a few lines at a
+ * time: what is 4 KB ahead is asked for. */
 static void signs_avx512(const float *x, uint32_t n, uint32_t padded, uint64_t seed, float *out)
 {
     const __m512i minus = _mm512_set1_epi32((int)0x80000000u);
@@ -112,6 +114,7 @@ static void signs_avx512(const float *x, uint32_t n, uint32_t padded, uint64_t s
         for (j = k; j < k + 64; j += 16, bits >>= 16) {
             __mmask16 m = j + 16 <= n ? 0xffffu : j < n ? tail(n) : 0;
             __m512i v = _mm512_castps_si512(_mm512_maskz_loadu_ps(m, x + (m ? j : 0)));
+            _mm_prefetch((const char *)(x + j) + 4096, _MM_HINT_T0);
             v = _mm512_mask_xor_epi32(v, (__mmask16)bits, v, minus);
             _mm512_storeu_ps(out + j, _mm512_castsi512_ps(v));
         }
@@ -214,13 +217,6 @@ static void rope_avx512(float *x, uint32_t n_heads, uint32_t head_dim, uint32_t 
         else
             rope_halves(x, rope_dim / 2, cos_sin);
     }
-}
-
-static inline __m512 swiglu16(__m512 g, __m512 u)
-{
-    __m512 minus = _mm512_xor_ps(g, _mm512_set1_ps(-0.0f));
-    __m512 d = _mm512_add_ps(_mm512_set1_ps(1.0f), exp_ps(minus));
-    return _mm512_mul_ps(_mm512_div_ps(g, d), u);
 }
 
 static void swiglu_avx512(uint64_t n, const float *gate, const float *up, float *out)

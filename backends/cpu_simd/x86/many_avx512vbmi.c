@@ -130,52 +130,123 @@ PRODUCT(4, 2)
 PRODUCT(8, 2)
 PRODUCT(12, 2)
 
-    static void (*const products[2][3])(const struct micro *) = {
-        {product_4_1, product_8_1, product_12_1}, {product_4_2, product_8_2, product_12_2}};
+static void (*const products[2][3])(const struct micro *) = {
+    {product_4_1, product_8_1, product_12_1}, {product_4_2, product_8_2, product_12_2}};
 
-/* Columns k .. k + cols - 1 of one or two row blocks, decoded to w, times all tokens. */
-static void all_tokens(const struct dots_args *a, const __m512i *w, uint32_t block, uint32_t blocks,
-                       uint32_t k, uint32_t cols)
+/* A pass over all tokens: two row blocks of a matrix, or the same block of two (SWIGLU). */
+struct pass {
+    uint32_t block;  /* the first */
+    uint32_t panels; /* 1 or 2: decoded row blocks */
+    uint32_t rows;   /* of y that come of them */
+    int32_t *acc;    /* of token 0 */
+};
+
+/* The lines of y that a group's sums go to, while these are added up: y is not in any cache, and
+ * its rows are far apart. */
+INLINE void fetch_y(const struct dots_args *a, const struct pass *p, uint32_t t, uint32_t tokens)
 {
-    uint32_t t, group, i;
+    const float *y = a->y + t * a->y_stride + 16 * (uint64_t)p->block;
+    uint32_t i;
+    for (i = 0; i < tokens; i++, y += a->y_stride) {
+        __builtin_prefetch(y, 1);
+        if (p->rows > 16)
+            __builtin_prefetch(y + 16, 1);
+    }
+}
+
+/* The scales or biases of 16 rows (fewer: m) and a token's 16 sums: q35_rescale, and the bias. */
+INLINE __m512 rescaled(const int32_t *acc, __m512 scales, __m512 token_scale, __m512 bias,
+                       const int has_bias)
+{
+    __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(acc));
+    v = _mm512_mul_ps(v, _mm512_mul_ps(scales, token_scale));
+    return has_bias ? _mm512_add_ps(v, bias) : v;
+}
+
+INLINE __m512 row_values(const float *values, uint64_t row, __mmask16 m)
+{
+    return values ? _mm512_maskz_loadu_ps(m, values + row) : _mm512_setzero_ps();
+}
+
+/* y from a group's sums, which are still in L1. */
+INLINE void finish(const struct dots_args *a, const struct pass *p, uint32_t t, uint32_t tokens,
+                   const int32_t *acc, uint64_t stride)
+{
+    uint32_t at, i;
+    for (at = 0; at < p->rows; at += 16) {
+        uint64_t row = 16 * (uint64_t)p->block + at;
+        __mmask16 m = p->rows - at < 16 ? (__mmask16)((1u << (p->rows - at)) - 1u) : 0xffff;
+        __m512 scales = row_values(a->scales, row, m), bias = row_values(a->bias, row, m);
+        __m512 up_scales = row_values(a->up_scales, row, m);
+        __m512 up_bias = row_values(a->up_bias, row, m);
+        for (i = 0; i < tokens; i++) {
+            const int32_t *sums = acc + i * stride + at;
+            float *y = a->y + (t + i) * a->y_stride + row;
+            __m512 s = _mm512_set1_ps(a->token_scales[t + i]);
+            __m512 v = rescaled(sums, scales, s, bias, a->bias != NULL);
+            if (a->then == DOTS_ADD)
+                v = _mm512_add_ps(_mm512_maskz_loadu_ps(m, y), v);
+            else if (a->then == DOTS_SWIGLU)
+                v = swiglu16(v, rescaled(sums + 16, up_scales, s, up_bias, a->up_bias != NULL));
+            _mm512_mask_storeu_ps(y, m, v);
+        }
+    }
+}
+
+/* Columns k .. k + cols - 1 of a pass's panels, decoded to w, times all tokens. */
+static void all_tokens(const struct dots_args *a, const struct pass *p, const __m512i *w,
+                       uint64_t stride, uint32_t k, uint32_t cols)
+{
+    uint32_t t, group, i, tokens;
+    bool last = k + cols == a->cols;
     int32_t sums[GROUP];
-    struct micro m = {
-        .w = {w, w + PANEL / 64}, .steps = cols / 4, .stride = (uint64_t)a->blocks * 16};
+    struct micro m = {.w = {w, w + PANEL / 64}, .steps = cols / 4, .stride = stride};
     for (t = 0; t < a->n_tokens; t += group) {
         group = group_of(t, a->n_tokens);
         m.tokens = a->n_tokens - t;
+        tokens = m.tokens < group ? m.tokens : group;
         m.next_q = (uint64_t)group * a->q_stride;
         m.q = (const int32_t *)a->packed + ((uint64_t)t * a->q_stride + (uint64_t)k * group) / 4;
-        m.acc = a->acc + t * m.stride + 16 * (uint64_t)block;
+        m.acc = p->acc + t * stride;
         m.sums = k ? NULL : sums;
         for (i = 0; i < group; i++)
             sums[i] = i < m.tokens ? (int32_t)(0u - ((uint32_t)a->q_sums[t + i] << 7)) : 0;
-        products[blocks - 1][group / 4 - 1](&m);
+        if (last)
+            fetch_y(a, p, t, tokens);
+        products[p->panels - 1][group / 4 - 1](&m);
+        if (last)
+            finish(a, p, t, tokens, m.acc, stride);
     }
 }
 
 INLINE void many(const struct dots_args *a, const int weights, const int has_b, const int ring)
 {
-    uint64_t stride = (uint64_t)a->tiles * Q35_TILE_BYTES;
-    uint32_t width = 64 * (uint32_t)weights, per_chunk = CHUNK / width, k, s, i;
+    bool two = a->then == DOTS_SWIGLU; /* matrices */
+    uint64_t of_block = (uint64_t)a->tiles * Q35_TILE_BYTES, stride = (two ? 32u : 16u) * a->blocks;
+    uint32_t width = 64 * (uint32_t)weights, per_chunk = CHUNK / width, step = two ? 1 : 2, k, s, i;
     __m512i *w = a->scratch; /* [2][PANEL / 64] */
-    struct tables t;
-    load_tables(&t, a->tables);
+    struct tables t[2];
+    load_tables(&t[0], a->tables);
+    load_tables(&t[1], two ? a->up_tables : a->tables);
     for (k = 0; k < a->tiles; k += per_chunk) {
         uint32_t n = a->tiles - k < per_chunk ? a->tiles - k : per_chunk;
         uint32_t left = a->cols - k * width, cols = n * width < left ? n * width : left;
-        for (s = 0; s < a->blocks; s += 2) {
-            uint32_t blocks = a->blocks - s < 2 ? 1 : 2;
-            for (i = 0; i < blocks; i++) {
-                const uint8_t *block = a->codes + (s + i) * stride;
-                const uint8_t *next = s + 2 < a->blocks ? block + 2 * stride + k * Q35_TILE_BYTES
-                                      : k + n < a->tiles
-                                          ? a->codes + i * stride + (k + n) * Q35_TILE_BYTES
-                                          : block + 2 * stride;
-                decode_panel(&t, block + (uint64_t)k * Q35_TILE_BYTES, next, n,
+        for (s = 0; s < a->blocks; s += step) {
+            struct pass p = {.block = s,
+                             .panels = two || a->blocks - s > 1 ? 2 : 1,
+                             .rows = a->rows - 16 * s < 16 * step ? a->rows - 16 * s : 16 * step,
+                             .acc = a->acc + (two ? 32 : 16) * s};
+            for (i = 0; i < p.panels; i++) {
+                const uint8_t *first = two && i ? a->up_codes : a->codes;
+                const uint8_t *block = first + (s + (two ? 0 : i)) * of_block;
+                const uint8_t *next =
+                    s + step < a->blocks ? block + step * of_block + k * Q35_TILE_BYTES
+                    : k + n < a->tiles ? first + (two ? 0 : i) * of_block + (k + n) * Q35_TILE_BYTES
+                                       : block + step * of_block;
+                decode_panel(&t[i], block + (uint64_t)k * Q35_TILE_BYTES, next, n,
                              w + i * (PANEL / 64), weights, has_b, ring);
             }
-            all_tokens(a, w, s, blocks, k * width, cols);
+            all_tokens(a, &p, w, stride, k * width, cols);
         }
     }
 }
@@ -185,6 +256,7 @@ INSTANCES(many)
 void q35_cpu_install_many_avx512vbmi(struct kernels *k)
 {
     k->dots_many = many_any;
+    k->many_finishes = true;
     k->pack_bytes = pack_bytes_avx512vbmi;
     k->pack_q = pack_q_avx512vbmi;
     k->many_blocks = 4;
