@@ -41,6 +41,8 @@ int main(int argc, char **argv)
     s->replies[4].status = Q35_E_DEVICE_LOST;
     snprintf(s->replies[4].err.message, 32, "lost");
     fuzz_seed("worker-lost", 'w', s, sizeof(*s) - 100);
+    s->replies[0].status = Q35_E_PLUGIN; /* with an error that says OK */
+    fuzz_seed("worker-refuses", 'w', s, sizeof(*s));
     free(s);
     return 0;
 }
