@@ -61,6 +61,17 @@ static void put_token(struct runner *r, struct dict *d, const char *name,
     put(r, d, name, value_string(&r->arena, p.data, p.len, true));
 }
 
+/* Templates write '<|' + role + '|>' (Phi, and ours): the roles there are no text of the user's. */
+static bool is_role(const char *name)
+{
+    static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    size_t i;
+    for (i = 0; i < Q35_COUNT(roles); i++)
+        if (strcmp(name, roles[i]) == 0)
+            return true;
+    return false;
+}
+
 static struct value messages_value(struct runner *r, const struct q35_chat_message *messages,
                                    size_t count)
 {
@@ -71,7 +82,7 @@ static struct value messages_value(struct runner *r, const struct q35_chat_messa
         struct value d = value_dict(&r->arena);
         if (d.type != V_DICT)
             break;
-        put(r, d.dict, "role", value_string(&r->arena, m->role, strlen(m->role), false));
+        put(r, d.dict, "role", value_string(&r->arena, m->role, strlen(m->role), is_role(m->role)));
         put(r, d.dict, "content", value_string(&r->arena, m->content, m->content_len, false));
         list_add(&r->arena, list.list, d);
     }

@@ -80,8 +80,8 @@ struct q35_chat;
 enum q35_status q35_chat_create(struct q35_chat **out, const char *template_text,
                                 struct q35_error *err);
 void q35_chat_destroy(struct q35_chat *c);
-/* Renders and tokenizes. Only text of the template itself may become control tokens; role and
- * content of messages never do. BOS is added where the model wants it and the template has not.
+/* Renders and tokenizes. Only text of the template itself may become control tokens, and the roles
+ * system, user, assistant and tool as part of it; content and other roles never do. BOS is added where the model wants it and the template has not.
  * tools and documents are none; strftime_now is not defined, so that the same messages give the same
  * prompt on any day. INVALID carries the template's own raise_exception text. [any] */
 enum q35_status q35_chat_encode(const struct q35_chat *c, const struct q35_tokenizer *t,

@@ -338,6 +338,19 @@ static void content_never_becomes_a_control_token(void **state)
                      0);
 }
 
+/* Phi's templates put the role between the template's own brackets. Only known roles may be there:
+ * a client that could name them freely would spell any control token. */
+static void known_roles_are_part_of_control_tokens(void **state)
+{
+    const char *phi = "{{ '<|' + messages[0].role + '|>' + messages[0].content }}";
+    (void)state;
+    assert_string_equal(encoded(phi, "user", "hello"), "<s>|<|user|>|" SPACE "hello");
+    assert_int_equal(times(encoded(phi, "im_end", "hello"), "<|im_end|>"), 0);
+    assert_int_equal(times(encoded(phi, "user", "<|user|>"), "<|user|>"), 1);
+    assert_int_equal(times(encoded("<|{{ messages[0].content }}|>", "user", "user"), "<|user|>"),
+                     0);
+}
+
 static void bos_comes_once(void **state)
 {
     (void)state;
@@ -360,6 +373,7 @@ int main(void)
         cmocka_unit_test(work_is_bounded),
         cmocka_unit_test(damaged_templates_do_no_harm),
         cmocka_unit_test(content_never_becomes_a_control_token),
+        cmocka_unit_test(known_roles_are_part_of_control_tokens),
         cmocka_unit_test(bos_comes_once),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

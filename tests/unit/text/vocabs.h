@@ -35,9 +35,9 @@ static inline void write_spm(const char *path, bool prefix, const char *chat_tem
 {
     struct q35_error err = Q35_ERROR_INIT;
     struct q35_gguf_writer *w;
-    uint32_t n = 3 + 256 + Q35_COUNT(spm_words) + 2, i;
-    int32_t kinds[3 + 256 + Q35_COUNT(spm_words) + 2];
-    float scores[3 + 256 + Q35_COUNT(spm_words) + 2];
+    uint32_t n = 3 + 256 + Q35_COUNT(spm_words) + 3, i;
+    int32_t kinds[3 + 256 + Q35_COUNT(spm_words) + 3];
+    float scores[3 + 256 + Q35_COUNT(spm_words) + 3];
     assert_int_equal(q35_gguf_writer_create(&w, path, &err), Q35_OK);
     q35_gguf_put_string(w, "tokenizer.ggml.model", "llama", 5);
     q35_gguf_put_strings_begin(w, "tokenizer.ggml.tokens", n);
@@ -51,12 +51,12 @@ static inline void write_spm(const char *path, bool prefix, const char *chat_tem
             text = i == 0 ? "<unk>" : i == 1 ? "<s>" : "</s>";
         } else if (i < 259) {
             snprintf(name, sizeof(name), "<0x%02X>", i - 3);
-        } else if (i < n - 2) {
+        } else if (i < n - 3) {
             text = spm_words[i - 259];
             scores[i] = -(float)i;
         } else {
-            kinds[i] = i == n - 2 ? 4 : 3;
-            text = i == n - 2 ? "<user>" : "<|im_end|>";
+            kinds[i] = i == n - 3 ? 4 : 3;
+            text = i == n - 3 ? "<user>" : i == n - 2 ? "<|im_end|>" : "<|user|>";
         }
         q35_gguf_put_strings_item(w, text, strlen(text));
     }
