@@ -27,6 +27,7 @@
 #include "soft_parts.h"
 
 #define CUDA_OLDEST 75 /* compute capability times 10: int8 matrix instructions */
+#define CUDA_THEIRS ((uint64_t)512 << 20) /* most memory left to the driver and cuBLASLt */
 #define CUDA_MAX_BATCH 2048u
 #define CUDA_MAX_SEQUENCES 1024u
 #define CUDA_ALIGNMENT 256u

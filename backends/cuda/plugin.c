@@ -114,6 +114,14 @@ static cu_result free_memory(const struct cu *cu, cu_device ordinal, size_t *byt
     return code;
 }
 
+/* What is left when the driver has put graphs there and cuBLASLt its kernels. Not 0, which would
+ * mean that nobody knows. */
+static uint64_t for_us(uint64_t total, uint64_t available)
+{
+    uint64_t theirs = total / 64 < CUDA_THEIRS ? total / 64 : CUDA_THEIRS;
+    return available > theirs ? available - theirs : 1;
+}
+
 static void say_unusable(const struct q35_host *host, const struct cu *cu, uint32_t index,
                          cu_result code)
 {
@@ -182,7 +190,7 @@ static enum q35_status device_info(const struct q35_host *host, const struct q35
     snprintf(own.name, sizeof(own.name), "%s (sm_%d%d)", name, major, minor);
     format_uuid(own.id, sizeof(own.id), uuid);
     own.memory_total = total;
-    own.memory_free = code ? 0 : available < total ? available : total;
+    own.memory_free = code ? 1 : for_us(total, available < total ? available : total);
     own.memory_bandwidth = bandwidth(cu, dev);
     own.simulated = cu->emulated != 0;
     own.size = info->size;
