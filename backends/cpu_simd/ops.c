@@ -33,7 +33,7 @@ void cpu_destroy(void *arg)
     free(c->workers);
     free(c->q_sums);
     free(c->packed);
-    free(c->parts);
+    free(c->parts.merged);
     free(c->q8.values);
     pool_destroy(c->pool);
     places_fini(&c->places);

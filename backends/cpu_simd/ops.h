@@ -25,6 +25,14 @@ struct queries8 {
     uint64_t bytes; /* of the one allocation at `values` */
 };
 
+/* Attention of few items: how far each is, and results of pages that wait for earlier ones. */
+struct attn_parts {
+    struct attn_merged *merged; /* [items], the start of one allocation of `bytes` */
+    float *pages;               /* [items][pages][heads of an item](state, then values) */
+    _Atomic uint32_t *ready;    /* [items][parts] */
+    uint64_t bytes;
+};
+
 /* The `user` of the operations. One thread at a time. */
 struct cpu {
     struct kernels k;
@@ -36,8 +44,7 @@ struct cpu {
     int32_t *q_sums; /* [DOTS_MANY] */
     void *packed;    /* activations in the order of k.pack_q */
     uint64_t packed_bytes;
-    float *parts; /* attention of single pages, before they are merged */
-    uint64_t parts_len;
+    struct attn_parts parts;
     struct queries8 q8;          /* of a batch, for keys in int8 */
     struct cpu_profile *profile; /* NULL: times are not taken */
 };

@@ -2,17 +2,18 @@
  * SPDX-License-Identifier: MIT */
 #include "ops.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "soft.h"
 
 #define PART_PAGES 8u  /* pages that one piece of a split item takes */
-#define SPLIT_BELOW 2u /* items for a thread that are enough without splitting */
+#define SPLIT_BELOW 8u /* items for a thread that are enough without splitting */
 #define QUANTIZE_TOKENS 16u
 
 /* An item is one token with the query heads of one KV head, or a part of them if they are many.
- * With enough items each is a piece that goes through its pages in order. With few of them (decode
- * on many cores) pages are computed apart into `parts` and merged in a second loop. */
+ * With enough items each is a piece that goes through its pages in order; with few of them (decode)
+ * a piece is some of an item's pages, so that threads can help each other. */
 struct attn_job {
     struct cpu *cpu;
     const struct q35_attn_args *args;
@@ -89,9 +90,9 @@ static const float *scales_of(const struct attn_job *j, const struct item *it, u
            (uint64_t)it->kv_head * Q35_ATTN_BLOCK;
 }
 
-/* Page p (0 .. pages - 1) of an item; `next` is likely to be asked for after it. */
-static void one_page(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t next,
-                     uint32_t worker, struct q35_attn_state *state, float *o)
+/* Page p (0 .. pages - 1) of an item; the next one is likely to be asked for after it. */
+static void one_page(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t worker,
+                     struct q35_attn_state *state, float *o)
 {
     const struct q35_attn_args *a = j->args;
     const struct queries8 *q = &j->cpu->q8;
@@ -106,9 +107,9 @@ static void one_page(const struct attn_job *j, const struct item *it, uint32_t p
                           .o = o,
                           .scratch = j->cpu->workers[worker].scratch};
     k.n = positions(it, p, &k.first);
-    if (next < it->pages) {
-        k.next_k = keys(j, it, next);
-        k.next_v = keys(j, it, next) + half_bytes(a);
+    if (p + 1 < it->pages) {
+        k.next_k = keys(j, it, p + 1);
+        k.next_v = keys(j, it, p + 1) + half_bytes(a);
     }
     if (a->kv_type != Q35_KV_INT8) {
         j->cpu->k.attn_block(&k);
@@ -120,94 +121,161 @@ static void one_page(const struct attn_job *j, const struct item *it, uint32_t p
     k.q_sums = q->sums + it->q8;
     k.k_scales = scales_of(j, it, p);
     k.v_scales = k.k_scales + scales;
-    if (next < it->pages) {
-        k.next_k_scales = scales_of(j, it, next);
+    if (p + 1 < it->pages) {
+        k.next_k_scales = scales_of(j, it, p + 1);
         k.next_v_scales = k.next_k_scales + scales;
     }
     j->cpu->k.attn8_block(&k);
 }
 
-static void finish(float *out, float l, uint32_t head_dim)
+/* Pages first .. end - 1 of an item after what *state and its output hold; page 0 begins them. */
+static void run_pages(const struct attn_job *j, const struct item *it, uint32_t first, uint32_t end,
+                      uint32_t worker, struct q35_attn_state *state)
 {
-    float inv = 1.0f / l;
-    uint32_t d;
-    for (d = 0; d < head_dim; d++)
-        out[d] = out[d] * inv;
+    struct q35_attn_state next[ATTN_GROUP];
+    float o[ATTN_GROUP * ATTN_HEAD_DIM];
+    uint32_t p = first;
+    if (p == 0) {
+        one_page(j, it, 0, worker, state, it->out);
+        p = 1;
+    }
+    for (; p < end; p++) {
+        one_page(j, it, p, worker, next, o);
+        j->cpu->k.attn_merge(state, it->out, next, o, it->heads, j->args->head_dim);
+    }
+}
+
+static void finish(const struct attn_job *j, const struct item *it,
+                   const struct q35_attn_state *state)
+{
+    uint32_t hd = j->args->head_dim, h, d;
+    for (h = 0; h < it->heads; h++) {
+        float inv = 1.0f / state[h].l, *out = it->out + (uint64_t)h * hd;
+        for (d = 0; d < hd; d++)
+            out[d] = out[d] * inv;
+    }
 }
 
 static void item_piece(void *ctx, uint32_t piece, uint32_t worker)
 {
     const struct attn_job *j = ctx;
     struct item it = item_of(j, piece);
-    uint32_t hd = j->args->head_dim, p, h;
-    struct q35_attn_state state[ATTN_GROUP], next[ATTN_GROUP];
-    float o[ATTN_GROUP * ATTN_HEAD_DIM];
-    one_page(j, &it, 0, 1, worker, state, it.out);
-    for (p = 1; p < it.pages; p++) {
-        one_page(j, &it, p, p + 1, worker, next, o);
-        j->cpu->k.attn_merge(state, it.out, next, o, it.heads, hd);
-    }
-    for (h = 0; h < it.heads; h++)
-        finish(it.out + (uint64_t)h * hd, state[h].l, hd);
+    struct q35_attn_state state[ATTN_GROUP];
+    run_pages(j, &it, 0, it.pages, worker, state);
+    finish(j, &it, state);
 }
 
+/* ---- few items: their pages in parts --------------------------------------------------------- */
+
+/* Blocks are merged in order. A part whose turn has come goes on from the item's state; one that is
+ * early leaves its pages' results, and whoever ends the part before it merges them. */
+enum { PART_OPEN, PART_READY, PART_TAKEN };
+
+/* Of an item: what of its parts is merged. */
+struct attn_merged {
+    _Alignas(64) _Atomic uint32_t parts;
+    struct q35_attn_state state[ATTN_GROUP];
+};
+
 /* Where page p of an item is kept: states of `sub` heads (2 floats each), then their values. */
-static float *part_of(const struct attn_job *j, uint32_t item, uint32_t p)
+static float *page_results(const struct attn_job *j, uint32_t item, uint32_t p)
 {
     uint64_t len = (uint64_t)j->sub * (2 + j->args->head_dim);
-    return j->cpu->parts + ((uint64_t)item * j->max_pages + p) * len;
+    return j->cpu->parts.pages + ((uint64_t)item * j->max_pages + p) * len;
+}
+
+static uint32_t part_end(const struct item *it, uint32_t part)
+{
+    return (part + 1) * PART_PAGES < it->pages ? (part + 1) * PART_PAGES : it->pages;
+}
+
+static void keep_part(const struct attn_job *j, const struct item *it, uint32_t i, uint32_t part,
+                      uint32_t worker)
+{
+    struct q35_attn_state state[ATTN_GROUP];
+    uint32_t p;
+    for (p = part * PART_PAGES; p < part_end(it, part); p++) {
+        float *to = page_results(j, i, p);
+        one_page(j, it, p, worker, state, to + 2 * j->sub);
+        memcpy(to, state, it->heads * sizeof *state);
+    }
+}
+
+static void merge_part(const struct attn_job *j, const struct item *it, uint32_t i, uint32_t part,
+                       struct q35_attn_state *state)
+{
+    struct q35_attn_state next[ATTN_GROUP];
+    uint32_t p;
+    for (p = part * PART_PAGES; p < part_end(it, part); p++) {
+        const float *from = page_results(j, i, p);
+        memcpy(next, from, it->heads * sizeof *next);
+        j->cpu->k.attn_merge(state, it->out, next, from + 2 * j->sub, it->heads, j->args->head_dim);
+    }
+}
+
+/* All parts before `part` are merged: that is made known, and those that are ready follow. */
+static void advance(const struct attn_job *j, const struct item *it, uint32_t i, uint32_t part)
+{
+    struct attn_merged *m = &j->cpu->parts.merged[i];
+    for (;; part++) {
+        uint32_t ready = PART_READY;
+        if (part * PART_PAGES >= it->pages) {
+            finish(j, it, m->state);
+            return;
+        }
+        atomic_store(&m->parts, part);
+        if (!atomic_compare_exchange_strong(&j->cpu->parts.ready[(uint64_t)i * j->parts + part],
+                                            &ready, PART_TAKEN))
+            return; /* whose it is will find its turn come */
+        merge_part(j, it, i, part, m->state);
+    }
 }
 
 static void part_piece(void *ctx, uint32_t piece, uint32_t worker)
 {
     const struct attn_job *j = ctx;
-    uint32_t i = piece / j->parts, p = piece % j->parts * PART_PAGES, end = p + PART_PAGES;
+    uint32_t i = piece / j->parts, part = piece % j->parts, ready = PART_READY;
     struct item it = item_of(j, i);
-    struct q35_attn_state state[ATTN_GROUP];
-    for (; p < end && p < it.pages; p++) {
-        float *part = part_of(j, i, p);
-        one_page(j, &it, p, p + 1, worker, state, part + 2 * j->sub);
-        memcpy(part, state, it.heads * sizeof *state);
-    }
-}
-
-static void merge_piece(void *ctx, uint32_t piece, uint32_t worker)
-{
-    const struct attn_job *j = ctx;
-    uint32_t i = piece / j->sub, h = piece % j->sub, hd = j->args->head_dim, p;
-    struct item it = item_of(j, i);
-    float *out = it.out + (uint64_t)h * hd;
-    struct q35_attn_state state = {0}, next;
-    (void)worker;
-    if (h >= it.heads)
+    struct attn_merged *m = &j->cpu->parts.merged[i];
+    _Atomic uint32_t *mine = &j->cpu->parts.ready[piece];
+    if (part * PART_PAGES >= it.pages)
         return;
-    for (p = 0; p < it.pages; p++) {
-        const float *part = part_of(j, i, p), *o = part + 2 * j->sub + (uint64_t)h * hd;
-        memcpy(&next, part + 2 * h, sizeof next);
-        if (p == 0) {
-            state = next;
-            memcpy(out, o, hd * sizeof *out);
-        } else {
-            j->cpu->k.attn_merge(&state, out, &next, o, 1, hd);
-        }
+    if (atomic_load(&m->parts) == part) {
+        run_pages(j, &it, part * PART_PAGES, part_end(&it, part), worker, m->state);
+        advance(j, &it, i, part + 1);
+        return;
     }
-    finish(out, state.l, hd);
+    keep_part(j, &it, i, part, worker);
+    atomic_store(mine, PART_READY);
+    if (atomic_load(&m->parts) == part &&
+        atomic_compare_exchange_strong(mine, &ready, PART_TAKEN)) {
+        merge_part(j, &it, i, part, m->state);
+        advance(j, &it, i, part + 1);
+    }
 }
 
-/* Room for all pages of all items; grows by doubling. */
+/* Room for all pages of all items, none of them done; grows by doubling. */
 static enum q35_status parts_reserve(struct attn_job *j, struct q35_error *err)
 {
-    uint64_t len = (uint64_t)j->items * j->max_pages * j->sub * (2 + j->args->head_dim);
-    float *parts;
-    if (len <= j->cpu->parts_len)
-        return Q35_OK;
-    len *= 2;
-    parts = aligned_alloc(64, (len * sizeof *parts + 63) & ~(uint64_t)63);
-    if (!parts)
-        return q35_soft_fail(err, Q35_E_NOMEM, "attention: no memory for %u pages", j->max_pages);
-    free(j->cpu->parts);
-    j->cpu->parts = parts;
-    j->cpu->parts_len = len;
+    struct attn_parts *parts = &j->cpu->parts;
+    uint64_t pages = (uint64_t)j->items * j->max_pages * j->sub * (2 + j->args->head_dim);
+    uint64_t merged = (j->items * sizeof *parts->merged), n = (uint64_t)j->items * j->parts;
+    uint64_t bytes = merged + pages * sizeof *parts->pages + n * sizeof *parts->ready, i;
+    if (bytes > parts->bytes) {
+        void *memory = aligned_alloc(64, (2 * bytes + 63) & ~(uint64_t)63);
+        if (!memory)
+            return q35_soft_fail(err, Q35_E_NOMEM, "attention: no memory for %u pages",
+                                 j->max_pages);
+        free(parts->merged);
+        parts->merged = memory;
+        parts->bytes = 2 * bytes;
+    }
+    parts->pages = (float *)(void *)(parts->merged + j->items);
+    parts->ready = (_Atomic uint32_t *)(void *)(parts->pages + pages);
+    for (i = 0; i < j->items; i++)
+        atomic_init(&parts->merged[i].parts, 0);
+    for (i = 0; i < n; i++)
+        atomic_init(&parts->ready[i], PART_OPEN);
     return Q35_OK;
 }
 
@@ -280,11 +348,9 @@ enum q35_status cpu_attention(void *user, const struct q35_attn_args *a, struct 
         pool_run(c->pool, item_piece, &j, j.items);
         return Q35_OK;
     }
-    st = parts_reserve(&j, err);
-    if (st)
-        return st;
     j.parts = (j.max_pages + PART_PAGES - 1) / PART_PAGES;
-    pool_run(c->pool, part_piece, &j, j.items * j.parts);
-    pool_run(c->pool, merge_piece, &j, j.items * j.sub);
-    return Q35_OK;
+    st = parts_reserve(&j, err);
+    if (!st)
+        pool_run(c->pool, part_piece, &j, j.items * j.parts);
+    return st;
 }
