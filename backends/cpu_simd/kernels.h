@@ -85,8 +85,7 @@ struct attn_args {
     const float *q;               /* binary16: [group][head_dim] */
     const void *k;                /* [64][head_dim] */
     const void *v;                /* [64][head_dim] */
-    const void *next_k;           /* the page that will be asked for next, or NULL */
-    const void *next_v;           /* not NULL if next_k is not */
+    const void *next_k;           /* the keys that will be asked for next, or NULL: to prefetch */
     struct q35_attn_state *state; /* out: [group] */
     float *o;                     /* out: [group][head_dim] */
     void *scratch;                /* SCRATCH_BYTES */
@@ -95,8 +94,7 @@ struct attn_args {
     const int32_t *q_sums;        /* [group]: sum of q8 */
     const float *k_scales;        /* [64] */
     const float *v_scales;        /* [64] */
-    const float *next_k_scales;
-    const float *next_v_scales;
+    const float *next_k_scales;   /* NULL only if next_k is */
 };
 
 struct kernels {

@@ -27,120 +27,94 @@ struct attn_job {
 
 struct item {
     uint32_t lo, hi; /* positions */
-    uint32_t first_page, pages;
-    uint32_t kv_head, heads;
-    const float *q;
-    uint64_t q8; /* the first query head in the batch */
+    uint32_t pages;
+    uint32_t heads;
     float *out;
     const uint16_t *const *page;
+    /* Where its keys, values and their scales are in a page, in bytes. */
+    uint64_t k, v, k_scales, v_scales;
+    struct attn_args args; /* for the kernel; all but what changes from page to page */
 };
 
-static struct item item_of(const struct attn_job *j, uint32_t i)
-{
-    const struct q35_attn_args *a = j->args;
-    uint32_t per_token = a->n_kv_heads * j->per_kv;
-    uint32_t t = a->n_tokens - 1 - i / per_token; /* the longest first */
-    uint32_t part = i % per_token % j->per_kv, head;
-    struct item it = {.hi = a->positions[t], .kv_head = i % per_token / j->per_kv};
-    uint64_t at;
-    it.lo = a->window && it.hi + 1 > a->window ? it.hi + 1 - a->window : 0;
-    it.first_page = it.lo / Q35_ATTN_BLOCK;
-    it.pages = it.hi / Q35_ATTN_BLOCK - it.first_page + 1;
-    it.heads = j->group - part * j->sub < j->sub ? j->group - part * j->sub : j->sub;
-    head = it.kv_head * j->group + part * j->sub;
-    it.q8 = (uint64_t)t * a->n_heads + head;
-    at = it.q8 * a->head_dim;
-    it.q = a->q + at;
-    it.out = a->out + at;
-    it.page = a->pages[t];
-    return it;
-}
-
-/* Bytes of the keys of one head in a page. */
-static uint64_t keys_bytes(const struct q35_attn_args *a)
+static void place(struct item *it, const struct q35_attn_args *a, uint32_t kv_head)
 {
     uint64_t width = a->kv_type == Q35_KV_INT8 ? sizeof(int8_t) : sizeof(uint16_t);
-    return Q35_ATTN_BLOCK * (uint64_t)a->head_dim * width;
+    uint64_t keys = Q35_ATTN_BLOCK * (uint64_t)a->head_dim * width;
+    uint64_t scales = Q35_ATTN_BLOCK * sizeof(float);
+    it->k = kv_head * keys;
+    it->v = it->k + a->n_kv_heads * keys;
+    it->k_scales = 2 * a->n_kv_heads * keys + kv_head * scales;
+    it->v_scales = it->k_scales + a->n_kv_heads * scales;
 }
 
-/* The keys of page p of an item; its values are half_bytes behind. */
-static const uint8_t *keys(const struct attn_job *j, const struct item *it, uint32_t p)
-{
-    return (const uint8_t *)it->page[it->first_page + p] + it->kv_head * keys_bytes(j->args);
-}
-
-static uint64_t half_bytes(const struct q35_attn_args *a)
-{
-    return a->n_kv_heads * keys_bytes(a);
-}
-
-/* Positions of page p of an item. */
-static uint32_t positions(const struct item *it, uint32_t p, uint32_t *first)
-{
-    uint32_t last = p + 1 == it->pages ? it->hi % Q35_ATTN_BLOCK : Q35_ATTN_BLOCK - 1;
-    *first = p == 0 ? it->lo % Q35_ATTN_BLOCK : 0;
-    return last - *first + 1;
-}
-
-/* The scales of the keys of page p; those of its values are n_kv_heads * 64 behind. */
-static const float *scales_of(const struct attn_job *j, const struct item *it, uint32_t p)
-{
-    const uint8_t *page = (const uint8_t *)it->page[it->first_page + p];
-    return (const float *)(const void *)(page + 2 * half_bytes(j->args)) +
-           (uint64_t)it->kv_head * Q35_ATTN_BLOCK;
-}
-
-/* Page p (0 .. pages - 1) of an item; the next one is likely to be asked for after it. */
-static void one_page(const struct attn_job *j, const struct item *it, uint32_t p, uint32_t worker,
-                     struct q35_attn_state *state, float *o)
+static struct item item_of(const struct attn_job *j, uint32_t i, uint32_t worker)
 {
     const struct q35_attn_args *a = j->args;
     const struct queries8 *q = &j->cpu->q8;
-    uint64_t scales = (uint64_t)a->n_kv_heads * Q35_ATTN_BLOCK;
-    struct attn_args k = {.group = it->heads,
-                          .head_dim = a->head_dim,
-                          .scale = a->scale,
-                          .q = it->q,
-                          .k = keys(j, it, p),
-                          .v = keys(j, it, p) + half_bytes(a),
-                          .state = state,
-                          .o = o,
-                          .scratch = j->cpu->workers[worker].scratch};
-    k.n = positions(it, p, &k.first);
-    if (p + 1 < it->pages) {
-        k.next_k = keys(j, it, p + 1);
-        k.next_v = keys(j, it, p + 1) + half_bytes(a);
+    uint32_t per_token = a->n_kv_heads * j->per_kv;
+    uint32_t t = a->n_tokens - 1 - i / per_token; /* the longest first */
+    uint32_t part = i % per_token % j->per_kv, kv_head = i % per_token / j->per_kv, first;
+    struct item it = {.hi = a->positions[t]};
+    uint64_t head = (uint64_t)t * a->n_heads + kv_head * j->group + part * j->sub;
+    it.lo = a->window && it.hi + 1 > a->window ? it.hi + 1 - a->window : 0;
+    first = it.lo / Q35_ATTN_BLOCK;
+    it.pages = it.hi / Q35_ATTN_BLOCK - first + 1;
+    it.heads = j->group - part * j->sub < j->sub ? j->group - part * j->sub : j->sub;
+    it.out = a->out + head * a->head_dim;
+    it.page = a->pages[t] + first;
+    place(&it, a, kv_head);
+    it.args = (struct attn_args){.group = it.heads,
+                                 .head_dim = a->head_dim,
+                                 .scale = a->scale,
+                                 .q_stride = q->stride,
+                                 .q = a->q + head * a->head_dim,
+                                 .scratch = j->cpu->workers[worker].scratch};
+    if (a->kv_type == Q35_KV_INT8) {
+        it.args.q8 = q->values + head * q->stride;
+        it.args.q_scales = q->scales + head;
+        it.args.q_sums = q->sums + head;
     }
-    if (a->kv_type != Q35_KV_INT8) {
-        j->cpu->k.attn_block(&k);
+    return it;
+}
+
+/* Page p (0 .. pages - 1) of an item. */
+static void one_page(const struct attn_job *j, struct item *it, uint32_t p,
+                     struct q35_attn_state *state, float *o)
+{
+    const uint8_t *page = (const uint8_t *)it->page[p];
+    const uint8_t *next = p + 1 < it->pages ? (const uint8_t *)it->page[p + 1] : NULL;
+    uint32_t last = next ? Q35_ATTN_BLOCK - 1 : it->hi % Q35_ATTN_BLOCK;
+    struct attn_args *k = &it->args;
+    k->first = p == 0 ? it->lo % Q35_ATTN_BLOCK : 0;
+    k->n = last - k->first + 1;
+    k->k = page + it->k;
+    k->v = page + it->v;
+    k->next_k = next ? next + it->k : NULL;
+    k->state = state;
+    k->o = o;
+    if (j->args->kv_type == Q35_KV_F16) {
+        j->cpu->k.attn_block(k);
         return;
     }
-    k.q_stride = q->stride;
-    k.q8 = q->values + it->q8 * q->stride;
-    k.q_scales = q->scales + it->q8;
-    k.q_sums = q->sums + it->q8;
-    k.k_scales = scales_of(j, it, p);
-    k.v_scales = k.k_scales + scales;
-    if (p + 1 < it->pages) {
-        k.next_k_scales = scales_of(j, it, p + 1);
-        k.next_v_scales = k.next_k_scales + scales;
-    }
-    j->cpu->k.attn8_block(&k);
+    k->k_scales = (const float *)(const void *)(page + it->k_scales);
+    k->v_scales = (const float *)(const void *)(page + it->v_scales);
+    k->next_k_scales = next ? (const float *)(const void *)(next + it->k_scales) : NULL;
+    j->cpu->k.attn8_block(k);
 }
 
 /* Pages first .. end - 1 of an item after what *state and its output hold; page 0 begins them. */
-static void run_pages(const struct attn_job *j, const struct item *it, uint32_t first, uint32_t end,
-                      uint32_t worker, struct q35_attn_state *state)
+static void run_pages(const struct attn_job *j, struct item *it, uint32_t first, uint32_t end,
+                      struct q35_attn_state *state)
 {
     struct q35_attn_state next[ATTN_GROUP];
     float o[ATTN_GROUP * ATTN_HEAD_DIM];
     uint32_t p = first;
     if (p == 0) {
-        one_page(j, it, 0, worker, state, it->out);
+        one_page(j, it, 0, state, it->out);
         p = 1;
     }
     for (; p < end; p++) {
-        one_page(j, it, p, worker, next, o);
+        one_page(j, it, p, next, o);
         j->cpu->k.attn_merge(state, it->out, next, o, it->heads, j->args->head_dim);
     }
 }
@@ -159,9 +133,9 @@ static void finish(const struct attn_job *j, const struct item *it,
 static void item_piece(void *ctx, uint32_t piece, uint32_t worker)
 {
     const struct attn_job *j = ctx;
-    struct item it = item_of(j, piece);
+    struct item it = item_of(j, piece, worker);
     struct q35_attn_state state[ATTN_GROUP];
-    run_pages(j, &it, 0, it.pages, worker, state);
+    run_pages(j, &it, 0, it.pages, state);
     finish(j, &it, state);
 }
 
@@ -189,19 +163,18 @@ static uint32_t part_end(const struct item *it, uint32_t part)
     return (part + 1) * PART_PAGES < it->pages ? (part + 1) * PART_PAGES : it->pages;
 }
 
-static void keep_part(const struct attn_job *j, const struct item *it, uint32_t i, uint32_t part,
-                      uint32_t worker)
+static void keep_part(const struct attn_job *j, struct item *it, uint32_t i, uint32_t part)
 {
     struct q35_attn_state state[ATTN_GROUP];
     uint32_t p;
     for (p = part * PART_PAGES; p < part_end(it, part); p++) {
         float *to = page_results(j, i, p);
-        one_page(j, it, p, worker, state, to + 2 * j->sub);
+        one_page(j, it, p, state, to + 2 * j->sub);
         memcpy(to, state, it->heads * sizeof *state);
     }
 }
 
-static void merge_part(const struct attn_job *j, const struct item *it, uint32_t i, uint32_t part,
+static void merge_part(const struct attn_job *j, struct item *it, uint32_t i, uint32_t part,
                        struct q35_attn_state *state)
 {
     struct q35_attn_state next[ATTN_GROUP];
@@ -214,7 +187,7 @@ static void merge_part(const struct attn_job *j, const struct item *it, uint32_t
 }
 
 /* All parts before `part` are merged: that is made known, and those that are ready follow. */
-static void advance(const struct attn_job *j, const struct item *it, uint32_t i, uint32_t part)
+static void advance(const struct attn_job *j, struct item *it, uint32_t i, uint32_t part)
 {
     struct attn_merged *m = &j->cpu->parts.merged[i];
     for (;; part++) {
@@ -235,17 +208,17 @@ static void part_piece(void *ctx, uint32_t piece, uint32_t worker)
 {
     const struct attn_job *j = ctx;
     uint32_t i = piece / j->parts, part = piece % j->parts, ready = PART_READY;
-    struct item it = item_of(j, i);
+    struct item it = item_of(j, i, worker);
     struct attn_merged *m = &j->cpu->parts.merged[i];
     _Atomic uint32_t *mine = &j->cpu->parts.ready[piece];
     if (part * PART_PAGES >= it.pages)
         return;
     if (atomic_load(&m->parts) == part) {
-        run_pages(j, &it, part * PART_PAGES, part_end(&it, part), worker, m->state);
+        run_pages(j, &it, part * PART_PAGES, part_end(&it, part), m->state);
         advance(j, &it, i, part + 1);
         return;
     }
-    keep_part(j, &it, i, part, worker);
+    keep_part(j, &it, i, part);
     atomic_store(mine, PART_READY);
     if (atomic_load(&m->parts) == part &&
         atomic_compare_exchange_strong(mine, &ready, PART_TAKEN)) {

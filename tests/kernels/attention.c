@@ -51,6 +51,7 @@ static void one(const struct kernels *c, const struct kernels *k, uint32_t group
     c->attn_block(&a);
     a.o = have;
     a.state = sh;
+    a.next_k = a.k; /* only to prefetch */
     k->attn_block(&a);
     snprintf(what, sizeof what, "%u heads of %u, positions %u + %u, kind %d", group, head_dim,
              first, n, kind);
@@ -129,9 +130,7 @@ static void one8(const struct kernels *c, const struct kernels *k, uint32_t grou
     a.o = have;
     a.state = sh;
     a.next_k = a.k; /* only to prefetch */
-    a.next_v = a.v;
     a.next_k_scales = a.k_scales;
-    a.next_v_scales = a.v_scales;
     k->attn8_block(&a);
     snprintf(what, sizeof what, "int8, %u heads of %u, positions %u + %u, kind %d", group, head_dim,
              first, n, kind);

@@ -24,9 +24,8 @@ static void scores(const struct attn_args *a, uint32_t j, float *s)
 {
     const int8_t *k = (const int8_t *)a->k + (uint64_t)j * a->head_dim, *q = a->q8;
     uint32_t h, i;
-    if (a->next_k)
-        for (i = 0; i < a->head_dim; i += 64)
-            _mm_prefetch((const char *)a->next_k + (uint64_t)j * a->head_dim + i, _MM_HINT_T0);
+    for (i = 0; i < a->head_dim; i += 64)
+        _mm_prefetch((const char *)a->v + (uint64_t)j * a->head_dim + i, _MM_HINT_T0);
     for (h = 0; h < a->group; h++, q += a->q_stride) {
         __m256i sum = madd16(k, q);
         for (i = 16; i < a->head_dim; i += 16)
@@ -53,8 +52,8 @@ values16(const struct attn_args *a, const float *p, uint32_t h, uint32_t d, cons
         uint64_t at = (uint64_t)j * a->head_dim + d;
         const int8_t *row = (const int8_t *)a->v + at;
         __m256 v0 = load_i8(row), v1 = load_i8(row + 8);
-        if (a->next_v && h == 0 && d % 64 == 0)
-            _mm_prefetch((const char *)a->next_v + at, _MM_HINT_T0);
+        if (a->next_k && h == 0 && d % 64 == 0)
+            _mm_prefetch((const char *)a->next_k + at, _MM_HINT_T0);
         for (i = 0; i < heads; i++) {
             __m256 w = _mm256_set1_ps(p[64 * (h + i) + j]);
             o[i][0] = _mm256_fmadd_ps(w, v0, o[i][0]);

@@ -63,10 +63,11 @@ INLINE void scores16(const struct attn_args *a, uint32_t at, __m512i (*sums)[4],
     const int8_t *k = (const int8_t *)a->k + (uint64_t)at * a->head_dim;
     __m512 scales = _mm512_loadu_ps(a->k_scales + at);
     uint32_t from, h;
-    if (a->next_k) {
-        _mm_prefetch((const char *)(a->next_k_scales + at), _MM_HINT_T0);
-        _mm_prefetch((const char *)(a->next_v_scales + at), _MM_HINT_T0);
-    }
+    prefetch(a->v_scales + at);
+    if (a->next_k)
+        prefetch(a->next_k_scales + at);
+    for (h = 0; h < a->head_dim / 4; h++)
+        prefetch((const int8_t *)a->v + (uint64_t)at * a->head_dim + 64 * h);
     for (from = 0; from + 64 <= a->head_dim; from += 64)
         dots16(a, k, from, sums, 4);
     for (; from < a->head_dim; from += 16)

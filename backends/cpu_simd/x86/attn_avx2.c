@@ -16,6 +16,8 @@ static void scores(const struct attn_args *a, uint32_t j, float *s)
     float k[ATTN_HEAD_DIM];
     const float *q = a->q;
     uint32_t h, i;
+    for (i = 0; i < a->head_dim; i += 32)
+        _mm_prefetch((const char *)a->v + 2 * ((uint64_t)j * a->head_dim + i), _MM_HINT_T0);
     for (i = 0; i < a->head_dim; i += 8)
         _mm256_storeu_ps(k + i, load_f16((const uint16_t *)a->k + (uint64_t)j * a->head_dim + i));
     for (h = 0; h < a->group; h++, q += a->head_dim) {
@@ -37,10 +39,13 @@ values32(const struct attn_args *a, const float *s, uint32_t h, uint32_t d, cons
     float *to = a->o + (uint64_t)h * a->head_dim + d;
     uint32_t j;
     for (j = a->first; j < a->first + a->n; j++) {
-        const uint16_t *row = (const uint16_t *)a->v + (uint64_t)j * a->head_dim + d;
+        uint64_t at = (uint64_t)j * a->head_dim + d;
+        const uint16_t *row = (const uint16_t *)a->v + at;
         __m256 p = _mm256_set1_ps(s[64 * h + j]), r = two ? _mm256_set1_ps(s[64 * h + 64 + j]) : p;
         __m256 v0 = load_f16(row), v1 = load_f16(row + 8);
         __m256 v2 = load_f16(row + 16), v3 = load_f16(row + 24);
+        if (a->next_k && h == 0)
+            _mm_prefetch((const char *)a->next_k + 2 * at, _MM_HINT_T0);
         o0 = _mm256_fmadd_ps(p, v0, o0);
         o1 = _mm256_fmadd_ps(p, v1, o1);
         o2 = _mm256_fmadd_ps(p, v2, o2);

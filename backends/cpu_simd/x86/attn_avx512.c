@@ -48,12 +48,12 @@ INLINE void scores16(const struct attn_args *a, uint32_t from, const uint32_t he
                      __m512 *sums, float *scores)
 {
     const uint16_t *k = (const uint16_t *)a->k + (uint64_t)from * head_dim;
-    const char *next = a->next_k;
+    const uint16_t *v = (const uint16_t *)a->v + (uint64_t)from * head_dim;
     uint32_t h, e, i;
     for (e = 0; e < 4; e++) {
         const float *q = a->q;
-        for (i = 0; next && i < head_dim / 8; i++) /* a quarter of these rows' lines */
-            _mm_prefetch(next + ((uint64_t)from + 4 * e) * head_dim * 2 + 64 * i, _MM_HINT_T0);
+        for (i = 0; i < head_dim / 8; i++) /* a quarter of the lines of 16 rows */
+            prefetch(v + 32 * ((uint64_t)e * head_dim / 8 + i));
         for (h = 0; h + 4 <= a->group; h += 4, q += 4 * head_dim)
             dots4(k + (uint64_t)e * head_dim, q, head_dim, sums + 4 * h + e, 4);
         for (; h < a->group; h++, q += head_dim)

@@ -3,13 +3,19 @@
 #ifndef Q35_CPU_ATTN_AVX512_H
 #define Q35_CPU_ATTN_AVX512_H
 
-/* What attention over binary16 and over int8 share. Two multiply-adds a cycle are what bounds it:
- * every product below is one of them, all else has to fit beside. */
+/* What attention over binary16 and over int8 share. Every product is one multiply-add, and the CPU
+ * does two in a cycle: all else has to fit beside them. Lines of memory are asked for one by one
+ * through the whole page: its values during the scores, the next page's keys during the values. */
 
 #include "../kernels.h"
 #include "avx512.h"
 
 #define INLINE static inline __attribute__((always_inline))
+
+INLINE void prefetch(const void *line)
+{
+    _mm_prefetch((const char *)line, _MM_HINT_NTA); /* read once */
+}
 
 /* s[group][64]: scores become probabilities, times factors[64] unless NULL; positions outside
  * become 0. False if a score is NaN. Step by step over all heads, as each step waits for its own
@@ -56,20 +62,6 @@ static inline int softmax64(const struct attn_args *a, float *s, const float *fa
 /* 16 values of a page, widened. */
 typedef __m512 load_fn(const void *values);
 
-/* While the values of column d and position j are at work, a cache line of the page that comes
- * next: its keys, then its values in int8, its values alone in binary16, whose keys came during the
- * scores. */
-INLINE void prefetch_next(const struct attn_args *a, const uint32_t width, uint32_t d, uint32_t j)
-{
-    uint32_t line = 2 * d + j, half = a->head_dim; /* a page's keys are 64 * head_dim values */
-    const char *from = a->next_v;
-    if (width == 1 && line < half)
-        from = a->next_k;
-    else if (width == 1)
-        line -= half;
-    _mm_prefetch(from + 64 * (uint64_t)line, _MM_HINT_T0);
-}
-
 /* o of `heads` heads from h on, `vectors` times 16 values of it from column d on. p[group][64]. */
 INLINE void values_of(const struct attn_args *a, load_fn *load, const uint32_t width,
                       const float *p, uint32_t h, uint32_t d, const uint32_t heads,
@@ -89,8 +81,8 @@ INLINE void values_of(const struct attn_args *a, load_fn *load, const uint32_t w
         UNROLL
         for (c = 0; c < vectors; c++)
             v[c] = load(row + 16 * width * c);
-        if (a->next_k && h == 0 && 2 * d + j < 2 * a->head_dim)
-            prefetch_next(a, width, d, j);
+        if (a->next_k && h == 0 && 2 * d + j < a->head_dim * width) /* a line of the next keys */
+            prefetch((const uint8_t *)a->next_k + 64 * (2 * d + j));
         UNROLL
         for (i = 0; i < heads; i++) {
             __m512 w = _mm512_set1_ps(pj[64 * i]);
