@@ -8,7 +8,7 @@
 #include "soft.h"
 
 #define PART_PAGES 8u  /* pages that one piece of a split item takes */
-#define SPLIT_BELOW 8u /* items for a thread that are enough without splitting */
+#define SPLIT_BELOW 4u /* items for a thread that are enough without splitting */
 #define QUANTIZE_TOKENS 16u
 
 /* An item is one token with the query heads of one KV head, or a part of them if they are many.

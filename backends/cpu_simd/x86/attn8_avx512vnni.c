@@ -25,20 +25,29 @@ INLINE __m512i keys4(const int8_t *k, uint64_t row)
     return _mm512_xor_si512(x, _mm512_set1_epi8((char)0x80));
 }
 
-/* sums[head][4] gets the products of `chunks` times 16 values of 16 keys from column `from` on with
- * those of the queries: word w of quarter g of sums[head][e] belongs to key 4 g + e. */
-INLINE void dots16(const struct attn_args *a, const int8_t *k, uint32_t from, __m512i (*sums)[4],
-                   const uint32_t chunks)
+/* The scores of a head's 16 keys: word w of quarter g of sums[e] belongs to key 4 g + e. */
+INLINE __m512 scores_of(const struct attn_args *a, uint32_t h, const __m512i sums[4], __m512 scales)
 {
-    const int8_t *q = a->q8 + from;
+    __m512i sum = _mm512_sub_epi32(reduce4x4_i32(sums), _mm512_set1_epi32(128 * a->q_sums[h]));
+    __m512 factor = _mm512_mul_ps(_mm512_set1_ps(a->q_scales[h]), scales);
+    return _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor), _mm512_set1_ps(a->scale));
+}
+
+/* Products of `chunks` times 16 values of the queries with those of 16 keys from column `from` on,
+ * added to sums[head][4]; behind the last columns they become scores[head][64]. */
+INLINE void dots16(const struct attn_args *a, uint32_t at, uint32_t from, __m512i (*sums)[4],
+                   float *scores, const uint32_t chunks, const int last)
+{
     uint64_t row = a->head_dim;
+    const int8_t *k = (const int8_t *)a->k + at * row + from, *q = a->q8 + from;
+    __m512 scales = _mm512_loadu_ps(a->k_scales + at);
     __m512i x[4][4];
     uint32_t h, e, c;
     UNROLL
     for (e = 0; e < 4; e++)
         UNROLL
     for (c = 0; c < chunks; c++)
-        x[e][c] = keys4(k + e * row + from + 16 * c, row);
+        x[e][c] = keys4(k + e * row + 16 * c, row);
     for (h = 0; h < a->group; h++, q += a->q_stride) {
         __m512i acc[4];
         UNROLL
@@ -51,8 +60,10 @@ INLINE void dots16(const struct attn_args *a, const int8_t *k, uint32_t from, __
             for (e = 0; e < 4; e++)
                 acc[e] = _mm512_dpbusd_epi32(acc[e], x[e][c], y);
         }
+        if (last)
+            _mm512_storeu_ps(scores + 64 * h + at, scores_of(a, h, acc, scales));
         UNROLL
-        for (e = 0; e < 4; e++)
+        for (e = 0; e < 4 && !last; e++)
             sums[h][e] = acc[e];
     }
 }
@@ -60,25 +71,21 @@ INLINE void dots16(const struct attn_args *a, const int8_t *k, uint32_t from, __
 /* scores[head][64] of 16 positions from `at` on. */
 INLINE void scores16(const struct attn_args *a, uint32_t at, __m512i (*sums)[4], float *scores)
 {
-    const int8_t *k = (const int8_t *)a->k + (uint64_t)at * a->head_dim;
-    __m512 scales = _mm512_loadu_ps(a->k_scales + at);
-    uint32_t from, h;
+    uint32_t from, i;
     prefetch(a->v_scales + at);
     if (a->next_k)
         prefetch(a->next_k_scales + at);
-    for (h = 0; h < a->head_dim / 4; h++)
-        prefetch((const int8_t *)a->v + (uint64_t)at * a->head_dim + 64 * h);
-    for (from = 0; from + 64 <= a->head_dim; from += 64)
-        dots16(a, k, from, sums, 4);
-    for (; from < a->head_dim; from += 16)
-        dots16(a, k, from, sums, 1);
-    for (h = 0; h < a->group; h++) {
-        __m512 factor = _mm512_mul_ps(_mm512_set1_ps(a->q_scales[h]), scales);
-        __m512i sum =
-            _mm512_sub_epi32(reduce4x4_i32(sums[h]), _mm512_set1_epi32(128 * a->q_sums[h]));
-        __m512 s = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), factor);
-        _mm512_storeu_ps(scores + 64 * h + at, _mm512_mul_ps(s, _mm512_set1_ps(a->scale)));
+    for (i = 0; i < a->head_dim / 4; i++)
+        prefetch((const int8_t *)a->v + (uint64_t)at * a->head_dim + 64 * i);
+    for (from = 0; from + 64 < a->head_dim; from += 64)
+        dots16(a, at, from, sums, scores, 4, 0);
+    if (from + 64 == a->head_dim) {
+        dots16(a, at, from, sums, scores, 4, 1);
+        return;
     }
+    for (; from + 16 < a->head_dim; from += 16)
+        dots16(a, at, from, sums, scores, 1, 0);
+    dots16(a, at, from, sums, scores, 1, 1);
 }
 
 INLINE __m512 load_i8(const void *p)
