@@ -33,7 +33,7 @@ static void lost_and_reset(void **state)
     struct load first, l;
     uint64_t want;
     (void)state;
-    rig_init(&r, true, 2);
+    rig_init(&r, true, 60);
     for (size_t i = 0; i < Q35_COUNT(ends); i++) {
         struct q35_error err = Q35_ERROR_INIT;
         struct q35_kv *kv = (void *)&err;
@@ -41,10 +41,13 @@ static void lost_and_reset(void **state)
         must(load_init(&first, &r, Q35_UNTIL_FREE, &err), &err);
         want = live(&first, &r);
         pull(ends[i].letter);
+        if (ends[i].letter == 'h') /* what does not hang may be slow on a busy machine */
+            worker_of(&r)->plugin->hang_ns = 2000000000u;
         assert_int_equal(step(&first, &r, 3, 0, 1, &err), Q35_E_DEVICE_LOST);
         if (strncmp(err.message, ends[i].message, strlen(ends[i].message)) != 0)
             fail_msg("'%s' instead of '%s'", err.message, ends[i].message);
         assert_int_equal(err.radius, Q35_RADIUS_DEVICE_LOST);
+        worker_of(&r)->plugin->hang_ns = FOREVER;
         assert_int_equal(worker_of(&r)->pid, 0);
         assert_int_equal(r.dev.api->poll(r.dev.dev, &value, &err), Q35_E_DEVICE_LOST);
         assert_int_equal(r.dev.api->wait(r.dev.dev, 1, FOREVER, &err), Q35_E_DEVICE_LOST);
