@@ -313,9 +313,12 @@ static void test_attend(struct cpu *cpu, uint32_t n, uint32_t last, uint32_t hea
     if (q35_reference_ops.attention(NULL, &a, NULL))
         kit_fail("the reference refused");
     a.out = have;
-    if (cpu_ops.attention(cpu, &a, NULL))
-        kit_fail("attention refused");
-    kit_same_floats(want, have, values, "attention");
+    for (i = 0; i < (pages > 32 ? 60 : 1); i++) { /* threads meet in another place each time */
+        memset(have, 0, 4 * values);
+        if (cpu_ops.attention(cpu, &a, NULL))
+            kit_fail("attention refused");
+        kit_same_floats(want, have, values, "attention");
+    }
     kit_free(kv);
     kit_free(list);
     kit_free(of_token);
@@ -394,7 +397,8 @@ static void test_device(unsigned features, unsigned variant, uint32_t threads)
     for (type = Q35_KV_F16; type <= Q35_KV_INT8; type++) {
         test_attend(cpu, 1, 0, 4, 2, 64, 0, type);
         test_attend(cpu, 1, 63, 4, 2, 64, 0, type);
-        test_attend(cpu, 1, 1000, 3, 1, 64, 0, type);  /* split over pages */
+        test_attend(cpu, 1, 1000, 3, 1, 64, 0, type); /* split over pages */
+        test_attend(cpu, 1, 4095, 4, 1, 32, 0, type);
         test_attend(cpu, 2, 1300, 40, 1, 32, 0, type); /* more heads than a kernel takes */
         test_attend(cpu, 3, 900, 2, 2, 128, 700, type);
         test_attend(cpu, 20, 130, 8, 2, 64, 0, type);
