@@ -24,11 +24,21 @@ struct totals {
     uint64_t matrix_weights, matrix_bytes; /* packed, or matrices of a float model */
     uint64_t decoder_weights, decoder_bytes;
     json_t *tensors;
+    char types[96]; /* of the matrices, each once, blanks between */
 };
 
 static double bits(uint64_t bytes, uint64_t weights)
 {
     return weights ? 8.0 * (double)bytes / (double)weights : 0;
+}
+
+static void note_type(struct totals *t, const char *type)
+{
+    const char *at = strstr(t->types, type);
+    size_t n = strlen(t->types), len = strlen(type);
+    if (at && (at[len] == ' ' || !at[len]) && (at == t->types || at[-1] == ' '))
+        return;
+    snprintf(t->types + n, sizeof(t->types) - n, "%s%s", n ? " " : "", type);
 }
 
 static void count(struct totals *t, const char *name, const char *type, uint64_t rows,
@@ -38,6 +48,7 @@ static void count(struct totals *t, const char *name, const char *type, uint64_t
     t->weights += weights;
     t->bytes += bytes;
     if (rows > 1) {
+        note_type(t, type);
         t->matrix_weights += weights;
         t->matrix_bytes += bytes;
         t->decoder_weights += decoder ? weights : 0;
@@ -162,8 +173,7 @@ static int print(struct cli *cli, const struct view *v, struct totals *t)
     bool list = cli_flag(cli, "tensors");
     json_t *doc;
     if (!cli_flag(cli, "json")) {
-        printf("kind          %s%s\n", v->model ? "packed, " : "float",
-               v->model ? q35_model_scheme(v->model) : "");
+        printf("kind          %s: %s\n", v->model ? "packed" : "not packed", t->types);
         print_params(p);
         printf("tokenizer     %s\n", v->tokenizer);
         print_totals(t, v->file_bytes, v->model != NULL, list);
@@ -174,13 +184,14 @@ static int print(struct cli *cli, const struct view *v, struct totals *t)
             printf("hashes        %s\n", v->hashes);
         return CLI_OK;
     }
-    doc = json_pack(
-        "{s:s, s:s?, s:o, s:s, s:I, s:I, s:I, s:f, s:f, s:s*}", "kind",
-        v->model ? "packed" : "float", "scheme", v->model ? q35_model_scheme(v->model) : NULL,
-        "model", params_json(p), "tokenizer", v->tokenizer, "parameters", (json_int_t)t->weights,
-        "tensor_bytes", (json_int_t)t->bytes, "file_bytes", (json_int_t)v->file_bytes,
-        "bits_per_weight", bits(t->decoder_bytes, t->decoder_weights), "bits_per_weight_all",
-        bits(t->matrix_bytes, t->matrix_weights), "hashes", v->hashes);
+    doc =
+        json_pack("{s:s, s:s, s:s?, s:o, s:s, s:I, s:I, s:I, s:f, s:f, s:s*}", "kind",
+                  v->model ? "packed" : "float", "types", t->types, "scheme",
+                  v->model ? q35_model_scheme(v->model) : NULL, "model", params_json(p),
+                  "tokenizer", v->tokenizer, "parameters", (json_int_t)t->weights, "tensor_bytes",
+                  (json_int_t)t->bytes, "file_bytes", (json_int_t)v->file_bytes, "bits_per_weight",
+                  bits(t->decoder_bytes, t->decoder_weights), "bits_per_weight_all",
+                  bits(t->matrix_bytes, t->matrix_weights), "hashes", v->hashes);
     if (v->model)
         json_object_set_new(doc, "bytes_per_token",
                             json_integer((json_int_t)q35_model_bytes_per_token(v->model)));

@@ -19,6 +19,7 @@ python3 - "$dir/json" <<'PY' || fail "inspect --json"
 import json, sys
 d = json.load(open(sys.argv[1]))
 assert d["kind"] == "packed" and d["scheme"] == "trellis" and d["hashes"] == "match", d
+assert d["types"] == "single trellis", d
 assert d["model"]["layers"] == 2 and d["model"]["rope"] == "pairs", d
 assert d["parameters"] == 2 * 288 * 64 + 2 * (2 * 64 * 64 + 2 * 32 * 64 + 3 * 96 * 64) + 5 * 64, d
 # padded 64 -> 128 columns: more than 7 bits each
