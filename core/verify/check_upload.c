@@ -51,7 +51,7 @@ static bool put_chunks(struct vfy *v, const struct vfy_model *m, struct q35_weig
 {
     uint32_t i;
     for (i = 0; i < n; i++) {
-        uint8_t *data = vfy_mem(v, c[i].bytes, "the data of a put, valid DURING_CALL,");
+        uint8_t *data = vfy_mem(v, c[i].bytes, "the data of a put (DURING_CALL)");
         memcpy(data, vfy_tensor(m, c[i].layer, c[i].role)->data + c[i].offset, c[i].bytes);
         vfy_mem_protect(v, data, true);
         if (!vfy_ok(v,

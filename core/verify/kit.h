@@ -152,7 +152,7 @@ uint64_t vfy_out_values(const struct vfy_rig *r, uint32_t first, uint32_t count,
 struct vfy_results {
     const float *got, *want; /* [rows][width] */
     uint32_t rows, width;
-    const struct q35_token *tokens; /* [n_tokens], or NULL: the rows are of no tokens */
+    const struct q35_token *tokens; /* [n_tokens], or NULL: a row is the token of its number */
     uint32_t n_tokens;
 };
 /* got against want in the device's class; exact forces bit equality. The finding says which values

@@ -170,10 +170,10 @@ static bool run_guarded(struct vfy *v, struct vfy_rig *r, uint32_t first, uint32
                         void *out, uint64_t out_bytes, enum q35_status *status)
 {
     uint64_t in_bytes = in ? 4 * (uint64_t)n * r->m->shape.d_model : 0;
-    struct q35_run *run = vfy_mem(v, sizeof(*run), "the struct q35_run, valid DURING_CALL,");
-    void *tokens = vfy_mem(v, n * sizeof(*t), "the tokens of a run, valid UNTIL_EVENT,");
-    void *from = vfy_mem(v, in_bytes, "the input of a run, valid UNTIL_EVENT,");
-    void *to = vfy_mem(v, out_bytes, "the output of a run, valid UNTIL_EVENT,");
+    struct q35_run *run = vfy_mem(v, sizeof(*run), "the struct q35_run (DURING_CALL)");
+    void *tokens = vfy_mem(v, n * sizeof(*t), "the tokens of a run (UNTIL_EVENT)");
+    void *from = vfy_mem(v, in_bytes, "the input of a run (UNTIL_EVENT)");
+    void *to = vfy_mem(v, out_bytes, "the output of a run (UNTIL_EVENT)");
     struct vfy_job job = {r->w,     r->kv, first,     count, tokens, n, in ? from : NULL,
                           in_bytes, to,    out_bytes, flags};
     bool fine;

@@ -84,7 +84,7 @@ static void name_value(char *out, size_t room, const struct vfy_results *r, uint
         snprintf(out + n, room - (size_t)n, " of sequence %u at position %u", t->sequence,
                  t->position);
     else if (r->rows > 1)
-        snprintf(out + n, room - (size_t)n, " of row %llu", (unsigned long long)(at / r->width));
+        snprintf(out + n, room - (size_t)n, " of token %llu", (unsigned long long)(at / r->width));
 }
 
 /* What they have in common, if it says something. */
@@ -97,7 +97,7 @@ static void name_pattern(char *out, size_t room, const struct vfy_results *r,
     ADD("%llu of %llu differ", (unsigned long long)d->wrong,
         (unsigned long long)r->rows * r->width);
     if (r->rows > 1)
-        ADD(", in %u of %u rows", d->rows, r->rows);
+        ADD(", of %u of %u tokens", d->rows, r->rows);
     if (r->width > Q35_TILE_ROWS && d->wrong > 1 && bits <= 4) {
         ADD(", all at values");
         for (i = 0; i < Q35_TILE_ROWS; i++)

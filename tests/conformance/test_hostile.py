@@ -14,9 +14,9 @@ import sys
 HANGS = ("hang_constructor", "hang_run", "never_completes")
 # Words of a finding that lead to the line.
 WORDS = {
-    "keeps_pointer": "weights_commit touched the data of a put, valid DURING_CALL",
-    "keeps_run": "wait touched the struct q35_run, valid DURING_CALL",
-    "keeps_tokens": "run_layers touched the tokens of a run, valid UNTIL_EVENT",
+    "keeps_pointer": "weights_commit touched the data of a put (DURING_CALL)",
+    "keeps_run": "wait touched the struct q35_run (DURING_CALL)",
+    "keeps_tokens": "run_layers touched the tokens of a run (UNTIL_EVENT)",
     "leak_heap": "bytes of heap, from open and close on",
     "leak_close": "from a KV cache on; none where the host frees all before close",
     "late_results": "they were not written",
