@@ -9,9 +9,11 @@ what they need.
 """
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from mutants import build, changed, fails, survey  # noqa: E402
 
 CC, CXX = sys.argv[1:3]
 ROOT, TESTS, FAKE_CUDA, FAKE_CUBLASLT = (os.path.abspath(a) for a in sys.argv[3:7])
@@ -91,33 +93,6 @@ HOST = [
 ]
 
 
-def mutated(folder, name, old, new, files):
-    """A copy of `folder` under the tree of `files`, with one text changed."""
-    shutil.copytree(os.path.join(ROOT, "backends", "cuda"), folder)
-    path = os.path.join(folder, files)
-    with open(path, encoding="utf-8") as f:
-        text = f.read()
-    if text.count(old) != 1:
-        sys.exit(f"{name}: '{old}' occurs {text.count(old)} times in {files}")
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(text.replace(old, new))
-
-
-def build(args):
-    done = subprocess.run(args, stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(args)}:\n{done.stderr}")
-
-
-def fails(args, env=None):
-    try:
-        done = subprocess.run(args, env=dict(os.environ, **(env or {})), timeout=300,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    except subprocess.TimeoutExpired:
-        return True
-    return done.returncode != 0
-
-
 def kernel_fails(folder, part):
     """Whether the kernels' tests notice the copy at folder/backends/cuda."""
     out, at = os.path.join(folder, "emu.o"), os.path.join(ROOT, "tests", "cuda", "kernels")
@@ -147,20 +122,21 @@ def host_fails(folder, part):
                for p in ([part] if part else ["host", "gemm"]))
 
 
+def tries(sub, fails_for):
+    """For survey: a copy of backends/cuda with a text changed in its folder `sub`."""
+    def try_one(file, old, new, part):
+        with tempfile.TemporaryDirectory() as folder:
+            copy = os.path.join(folder, "backends", "cuda")
+            shutil.copytree(os.path.join(ROOT, "backends", "cuda"), copy)
+            with changed(os.path.join(copy, sub, file), old, new):
+                return fails_for(folder, part), ""
+    return try_one
+
+
 def main():
-    missed = []
-    for table, sub, run in ((KERNELS, "kernels", kernel_fails), (HOST, "", host_fails)):
-        for name, file, old, new, part in table:
-            with tempfile.TemporaryDirectory() as folder:
-                mutated(os.path.join(folder, "backends", "cuda"), name, old, new,
-                        os.path.join(sub, file))
-                caught = run(folder, part)
-            print(f"{name}: {'caught' if caught else 'passes'}", flush=True)
-            if caught != (part is not None):
-                missed.append(name)
-    if missed:
-        sys.exit("not as expected: " + ", ".join(missed))
-    print(f"{len(KERNELS) + len(HOST) - 2} seeded bugs are caught")
+    missed = survey(KERNELS, tries("kernels", kernel_fails)) + survey(HOST, tries("", host_fails))
+    print(f"{len(KERNELS) + len(HOST) - 2} seeded bugs, {missed} not as expected")
+    return 1 if missed else 0
 
 
-main()
+sys.exit(main())
