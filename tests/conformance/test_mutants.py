@@ -93,7 +93,7 @@ MUTANTS = [
     ("logits-of-first", EXEC, "s->x + t * d, d *", "s->x + (n - 1) * d, d *", "layers"),
     ("no-embed-scale", EXEC, "x[i] * l->desc.embed_scale", "x[i]", "decode"),
     ("no-k-norm", EXEC, "if (k_norm)", "if (0)", "layers"),
-    ("norm-before-bias", EXEC, "n * d->d_model, s->x, s->h, err));\n\n", "0, s->x, s->h, err));\n\n",
+    ("no-residual", EXEC, "o, s->att, h, Q35_SOFT_ADD, s->x", "o, s->att, h, Q35_SOFT_NOTHING, s->x",
      "layers"),
     ("hash-ignored", WEIGHTS, "t->hash != t->desc.hash", "0", "upload-errors"),
     ("gap-ignored", WEIGHTS, "!soft_extents_whole(&t->arrived, t->desc.bytes, &gap)", "0", None),
