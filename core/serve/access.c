@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "core/serve/job.h"
+#include "core/serve/router.h"
 #include "core/serve/server.h"
 
 /* One line of the log for each request: who, what, how it ended, how long it took. Never a word of
@@ -39,7 +40,8 @@ void q35_access_error(struct q35_conn *c, const struct q35_api_error *e)
     add_request(&line, c, e->status);
     q35_str_addf(&line, " error=%s%s%s", e->code ? e->code : "none", e->param[0] ? " param=" : "",
                  e->param);
-    write_line(Q35_LOG_INFO, &line);
+    /* who asks whether we are ready asks often */
+    write_line(c->route && c->route->open ? Q35_LOG_DEBUG : Q35_LOG_INFO, &line);
 }
 
 static const char *reason(const struct q35_job *j, bool left)

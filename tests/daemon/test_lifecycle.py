@@ -292,7 +292,7 @@ def test_a_device_that_never_returns(start, tmp_path):
             s.recv(100)
         d.signal(signal.SIGTERM)
         assert d.wait() == 3
-        assert 'does not return' in d.log()
+        assert 'does not return' in d.log() and '/ready 503' not in d.log()
         stuck.close()
 
 
