@@ -101,6 +101,7 @@ struct kernels {
     const char *name; /* "AVX-512 VBMI": of the last variant that was installed */
     void (*dots_few)(const struct dots_args *a);
     void (*dots_many)(const struct dots_args *a);
+    uint32_t few_most;  /* tokens up to which dots_few, DOTS_FEW at a time, is the faster one */
     bool many_finishes; /* dots_many makes y of its sums, and leaves anything in acc */
     /* Bytes of `packed` for n tokens, and the packing of tokens first .. first + count - 1 (first a
      * multiple of 48). Both NULL if the variant reads q as it is. */

@@ -174,6 +174,7 @@ void q35_cpu_install_c(struct kernels *k)
         .dots_few = dots_c,
         .dots_many = dots_c,
         .many_blocks = 1,
+        .few_most = DOTS_FEW,
         .hash = hash_c,
         .sum_q = sum_q_c,
         .rescale = rescale_c,

@@ -22,6 +22,7 @@ struct matmul_job {
     uint32_t blocks[4];       /* row blocks of a piece of each matrix */
     uint32_t pieces[4];       /* of each matrix */
     void *packed;             /* NULL: the kernel reads q */
+    bool few;                 /* by dots_few, DOTS_FEW tokens at a time */
 };
 
 static void sum_piece(void *ctx, uint32_t piece, uint32_t worker)
@@ -49,6 +50,30 @@ static void store(const struct dots_args *d, const struct kernels *k)
     for (t = 0; t < d->n_tokens; t++)
         k->rescale(d->acc + (uint64_t)t * d->blocks * 16, d->scales, d->token_scales[t], d->bias,
                    d->rows, d->y + t * d->y_stride);
+}
+
+/* The bytes of `packed` for each DOTS_FEW tokens. */
+static uint64_t packed_few(const struct matmul_job *j)
+{
+    return (uint64_t)DOTS_FEW * (j->args->cols_padded + 128);
+}
+
+/* The tokens of a piece by dots_few. Its codes come from memory for the first of them only. */
+static void few_tokens(const struct matmul_job *j, struct dots_args *d)
+{
+    const struct kernels *k = &j->cpu->k;
+    uint32_t t, n = j->n_tokens;
+    for (t = 0; t < n; t += DOTS_FEW) {
+        d->n_tokens = n - t < DOTS_FEW ? n - t : DOTS_FEW;
+        k->dots_few(d);
+        store(d, k);
+        d->q += DOTS_FEW * d->q_stride;
+        d->q_sums += DOTS_FEW;
+        d->token_scales += DOTS_FEW;
+        d->y += DOTS_FEW * d->y_stride;
+        if (d->packed)
+            d->packed = (const uint8_t *)d->packed + packed_few(j);
+    }
 }
 
 /* Pieces of a matrix that belong to nodes before `node`. */
@@ -82,7 +107,6 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
     const struct q35_matmul_args *a = j->args;
     const struct kernels *k = &j->cpu->k;
     struct worker *w = &j->cpu->workers[worker];
-    bool many = j->n_tokens > DOTS_FEW;
     const struct q35_matrix *m;
     uint32_t mat = 0, block, total, i;
     struct dots_args d;
@@ -122,8 +146,12 @@ static void matmul_piece(void *ctx, uint32_t piece, uint32_t worker)
     }
     for (i = 0; i < d.blocks; i++) /* what store() reads comes meanwhile */
         __builtin_prefetch(d.scales + 16 * i);
-    (many ? k->dots_many : k->dots_few)(&d);
-    if (!many || !k->many_finishes)
+    if (j->few) {
+        few_tokens(j, &d);
+        return;
+    }
+    k->dots_many(&d);
+    if (!k->many_finishes)
         store(&d, k);
 }
 
@@ -146,19 +174,22 @@ static enum q35_status pack_reserve(struct cpu *c, uint64_t bytes, struct q35_er
 static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
 {
     struct cpu *c = j->cpu;
-    uint32_t n = j->n_tokens, cols = j->args->cols_padded;
-    bool few = n > 1 && n <= DOTS_FEW && c->k.pack_few, many = n > DOTS_FEW && c->k.pack_q;
+    uint32_t n = j->n_tokens, cols = j->args->cols_padded, t;
+    bool few = j->few && n > 1 && c->k.pack_few, many = !j->few && c->k.pack_q;
+    const int8_t *q = j->args->q + (uint64_t)j->first * cols;
     enum q35_status st;
     j->packed = NULL;
     if (!few && !many)
         return Q35_OK;
-    st = pack_reserve(c, few ? (uint64_t)DOTS_FEW * (cols + 128) : c->k.pack_bytes(n, cols), err);
+    st = pack_reserve(
+        c, few ? (n + DOTS_FEW - 1) / DOTS_FEW * packed_few(j) : c->k.pack_bytes(n, cols), err);
     if (st)
         return st;
     j->packed = c->packed;
-    if (few)
-        c->k.pack_few(j->args->q + (uint64_t)j->first * cols, cols, n, cols, c->packed);
-    else
+    for (t = 0; few && t + 1 < n; t += DOTS_FEW) /* a single one is read as it is */
+        c->k.pack_few(q + (uint64_t)t * cols, cols, n - t < DOTS_FEW ? n - t : DOTS_FEW, cols,
+                      (uint8_t *)c->packed + t / DOTS_FEW * packed_few(j));
+    if (many)
         pool_run(c->pool, pack_piece, j, (n + PACK_PIECE - 1) / PACK_PIECE);
     return Q35_OK;
 }
@@ -167,7 +198,7 @@ static enum q35_status pack(struct matmul_job *j, struct q35_error *err)
 static uint32_t blocks_of(const struct matmul_job *j, const struct q35_matrix *m)
 {
     uint32_t bytes = q35_tiles_per_row(m->scheme, m->cols_padded) * Q35_TILE_BYTES, n;
-    if (j->n_tokens > DOTS_FEW) { /* fewer where there are many threads to share them */
+    if (!j->few) { /* fewer where there are many threads to share them */
         n = j->cpu->k.many_blocks;
         if (j->then == DOTS_SWIGLU && n > 1)
             n /= 2;
@@ -191,6 +222,7 @@ static enum q35_status run(struct matmul_job *j, struct q35_error *err)
         enum q35_status st;
         uint32_t pieces = 0;
         j->n_tokens = a->n_tokens - j->first < DOTS_MANY ? a->n_tokens - j->first : DOTS_MANY;
+        j->few = j->n_tokens <= c->k.few_most;
         for (i = 0; i < j->n_mats; i++) {
             uint32_t blocks = a->mats[i]->rows_padded / 16;
             j->blocks[i] = blocks_of(j, a->mats[i]);
@@ -217,7 +249,7 @@ static bool in_one(const struct cpu *c, const struct q35_matmul_args *a, enum q3
 {
     const struct q35_matrix *x = a->mats[0], *y = a->mats[1];
     uint32_t last = a->n_tokens % DOTS_MANY; /* tokens of the last turn */
-    if (!c->k.many_finishes || (last ? last : DOTS_MANY) <= DOTS_FEW)
+    if (!c->k.many_finishes || (last ? last : DOTS_MANY) <= c->k.few_most)
         return false;
     if (then == Q35_SOFT_ADD)
         return a->n_mats == 1;

@@ -103,6 +103,9 @@ static void bench_dots(struct bench *b)
             a->q_stride = cols;
             a->packed = NULL;
             a->streams = q35_cpu_streams();
+            a->rows = 16 * a->blocks;
+            a->scales = a->token_scales = b->x;
+            a->y_stride = a->rows;
             if (b->k->pack_q && tokens[i] > DOTS_FEW) {
                 for (t = 0; t < tokens[i]; t += 48)
                     b->k->pack_q(b->q, tokens[i], cols, t, 48, b->y);
@@ -146,6 +149,7 @@ void bench_kernels(const struct kernels *k)
                                 .q = b.q,
                                 .q_sums = sums,
                                 .acc = kit_alloc(4u * 64 * TOKENS, 0),
+                                .y = kit_alloc(4u * 64 * TOKENS, 0),
                                 .scratch = kit_alloc(SCRATCH_BYTES, 0)};
     bench_dots(&b);
     report("rotate 2048", kit_time(run_rotate, &b), 0, COLS * 11.0);
@@ -185,6 +189,7 @@ void bench_kernels(const struct kernels *k)
         report(what, kit_time(run_attn8, &b), 2.0 * 64 * 68, 4.0 * 64 * 64 * i);
     }
     kit_free(b.dots.acc);
+    kit_free(b.dots.y);
     kit_free(b.dots.scratch);
     kit_free(codes);
     kit_free(kv);

@@ -166,6 +166,7 @@ void INSTALL(struct kernels *k)
 {
     k->dots_many = many_tokens_any;
     k->many_finishes = false;
+    k->few_most = DOTS_FEW;
     k->pack_bytes = pack_bytes_amx;
     k->pack_q = pack_q_amx;
     k->many_blocks = 2;

@@ -50,24 +50,57 @@ static void pack_q_avx512vbmi(const int8_t *q, uint32_t n_tokens, uint32_t cols_
     }
 }
 
+/* Bytes of what stands above, in rings: the lane of the row above; above row 0 row 15 of the column
+ * before, which for the first column is in the vector before (64 up). */
+static const uint8_t ring_above[64] = {
+    127, 60, 61, 62, 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17,
+    18,  19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39,
+    40,  41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59};
+
+/* From 16 vectors of 16 rows x 4 columns the i-th of what stands above each. */
+INLINE __m512i above_of(const __m512i v[16], uint32_t i, const int ring)
+{
+    if (ring)
+        return _mm512_permutex2var_epi8(v[i], _mm512_loadu_si512(ring_above), v[(i + 15) % 16]);
+    return _mm512_alignr_epi32(v[i], v[i], 15);
+}
+
+/* One tile into w[weights][16][16 rows][4 columns]: the codes are turned, so that the row above is
+ * the next lane. */
+INLINE void decode_turned(const struct tables *t, const uint8_t *tile, __m512i *w,
+                          const int weights, const int has_b, const int ring)
+{
+    __m512i codes[16], turned[16], b[16], of_code[3];
+    uint32_t i, c;
+    UNROLL
+    for (i = 0; i < 16; i++)
+        codes[i] = codes_of(t, tile + Q35_ROW_BYTES * i);
+    transpose16(codes, turned);
+    if (has_b) {
+        UNROLL
+        for (i = 0; i < 16; i++)
+            b[i] = look(t->b,
+                        ring ? _mm512_xor_si512(turned[i], above_of(turned, i, ring)) : turned[i]);
+    }
+    UNROLL
+    for (i = 0; i < 16; i++) {
+        weights_of(t, turned[i], has_b ? above_of(b, i, ring) : t->high, weights, has_b, of_code);
+        for (c = 0; c < (uint32_t)weights; c++)
+            w[16 * c + i] = of_code[c];
+    }
+}
+
 /* n tiles of a row block into w[n * weights * 16][16 rows][4 columns]; fetches those at `next`. */
 INLINE void decode_panel(const struct tables *t, const uint8_t *tile, const uint8_t *next,
                          uint32_t n, __m512i *w, const int weights, const int has_b, const int ring)
 {
-    __m512i rows[3][16], of_row[3];
-    uint32_t i, r, c;
+    uint32_t i, r;
     for (i = 0; i < n; i++, tile += Q35_TILE_BYTES, next += Q35_TILE_BYTES) {
-        struct above up = {t->high, t->high};
-        decode_seam(t, tile, &up, has_b, ring);
         UNROLL
-        for (r = 0; r < 16; r++) {
-            _mm_prefetch((const char *)next + Q35_ROW_BYTES * r, _MM_HINT_T1);
-            decode(t, tile + Q35_ROW_BYTES * r, &up, weights, has_b, ring, of_row);
-            for (c = 0; c < (uint32_t)weights; c++)
-                rows[c][r] = of_row[c];
-        }
-        for (c = 0; c < (uint32_t)weights; c++, w += 16)
-            transpose16(rows[c], w);
+        for (r = 0; r < Q35_TILE_BYTES; r += 64)
+            _mm_prefetch((const char *)next + r, _MM_HINT_T1);
+        decode_turned(t, tile, w, weights, has_b, ring);
+        w += 16 * (uint32_t)weights;
     }
 }
 
@@ -257,6 +290,7 @@ void q35_cpu_install_many_avx512vbmi(struct kernels *k)
 {
     k->dots_many = many_any;
     k->many_finishes = true;
+    k->few_most = 14;
     k->pack_bytes = pack_bytes_avx512vbmi;
     k->pack_q = pack_q_avx512vbmi;
     k->many_blocks = 4;

@@ -112,25 +112,35 @@ struct above {
     __m512i b, code; /* its B term; the codes above it, for rings */
 };
 
-/* Weights (+128) of the row at `row`, 1 to 3 of each code: w[0] for the first 64 columns of the
- * tile, w[1] for the second, w[2] for the third. */
-INLINE void decode(const struct tables *t, const uint8_t *row, struct above *up, const int weights,
-                   const int has_b, const int ring, __m512i w[3])
+/* 64 times 1 to 3 weights (+128) of codes and the B terms above them: w[0] for the first columns of
+ * a tile, w[1] for the second, w[2] for the third. */
+INLINE void weights_of(const struct tables *t, __m512i code, __m512i b, const int weights,
+                       const int has_b, __m512i w[3])
 {
-    __m512i code = codes_of(t, row), high, low;
+    __m512i high, low;
     w[0] = look(t->a0, code);
     if (weights > 1)
         w[1] = look(t->a1, code);
     if (weights > 2)
         w[2] = look(t->a2, code);
     if (has_b) {
-        high = _mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0);
-        low = _mm512_and_si512(up->b, t->low);
+        high = _mm512_gf2p8affine_epi64_epi8(b, t->high, 0);
+        low = _mm512_and_si512(b, t->low);
         w[0] = _mm512_add_epi8(w[0], high);
         if (weights > 1)
             w[1] = _mm512_add_epi8(w[1], low);
         if (weights > 2)
             w[2] = _mm512_add_epi8(w[2], _mm512_xor_si512(high, low));
+    }
+}
+
+/* The weights of the row at `row`. */
+INLINE void decode(const struct tables *t, const uint8_t *row, struct above *up, const int weights,
+                   const int has_b, const int ring, __m512i w[3])
+{
+    __m512i code = codes_of(t, row);
+    weights_of(t, code, up->b, weights, has_b, w);
+    if (has_b) {
         up->b = look(t->b, ring ? _mm512_xor_si512(code, up->code) : code);
         up->code = code;
     }
