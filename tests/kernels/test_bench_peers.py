@@ -9,8 +9,9 @@ import tempfile
 
 Q35 = """#!/bin/sh
 echo "q35 $*" >>$LOG
-case " $* " in *" --prompt 0 "*) echo '{"decode_tokens_per_second": 30}';;
-*) echo '{"decode_tokens_per_second": 30, "prefill_tokens_per_second": 400}';; esac
+read='"read_bandwidth": 4e10, "bandwidth_fraction": 0.97'
+case " $* " in *" --prompt 0 "*) echo "{\\"decode_tokens_per_second\\": 30, $read}";;
+*) echo "{\\"decode_tokens_per_second\\": 30, \\"prefill_tokens_per_second\\": 400, $read}";; esac
 """
 # one test for each call; the way to decode behind a context is HELP
 PEER = """#!/bin/sh
@@ -49,6 +50,7 @@ with tempfile.TemporaryDirectory() as d:
     assert done.returncode == 0, done.stderr
     line = [s for s in done.stdout.splitlines() if s.startswith("peer.gguf")][0].split()
     assert line[1:] == ["12.00", "2.50x", "100.00", "4.00x"], done.stdout
+    assert "q35's turns: 40.0 to 40.0 GB/s; its decode takes 97%" in done.stdout, done.stdout
     rows = json.loads(run(*common, "--prompt", "0", "--rounds", "1", "--json", "--busy").stdout)
     assert rows[1] == {"name": "peer.gguf", "decode": 12, "prefill": None}, rows
     commands()
