@@ -42,8 +42,12 @@ static enum q35_status candidate_of(const struct planner *p, const struct q35_co
                             p->in.config->path, r->line, r->backend, r->device,
                             p->left_out[i] ? p->left_out[i] : "");
     }
-    return q35_fail(p->err, Q35_E_CONFIG, "%s:%d: backend %s has %u devices, there is no %u",
-                    p->in.config->path, r->line, r->backend, known, r->device);
+    if (known == 0)
+        return q35_fail(p->err, Q35_E_CONFIG, "%s:%d: backend %s has found no device",
+                        p->in.config->path, r->line, r->backend);
+    return q35_fail(p->err, Q35_E_CONFIG,
+                    "%s:%d: backend %s has %u device%s, there is no number %u", p->in.config->path,
+                    r->line, r->backend, known, known == 1 ? "" : "s", r->device);
 }
 
 static enum q35_status assign_decoders(struct planner *p, uint32_t decoders, uint32_t shift,

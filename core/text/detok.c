@@ -9,7 +9,7 @@ static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
 struct q35_piece q35_tokenizer_piece(const struct q35_tokenizer *t, int32_t id, bool special)
 {
     struct q35_piece p = {"", 0};
-    const struct q35_token *k;
+    const struct q35_vocab_token *k;
     if (id < 0 || (uint32_t)id >= t->vocab.count)
         return p;
     k = &t->vocab.tokens[id];

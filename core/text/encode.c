@@ -24,7 +24,7 @@ static enum q35_status encode_words(struct encoder *e, const char *text, size_t 
     size_t i;
     enum q35_status s = q35_pipeline_words(&t->pipeline, &e->words, text, len, e->at_start, e->err);
     for (i = 0; i < e->words.count && !s; i++) {
-        const struct q35_span *w = &e->words.spans[i];
+        const struct q35_text_span *w = &e->words.spans[i];
         s = q35_bpe_encode(&t->bpe, &t->vocab, &e->work, e->words.text.data + w->start,
                            w->end - w->start, &e->ids, e->err);
     }

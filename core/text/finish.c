@@ -206,7 +206,8 @@ static bool add_unmapped(struct q35_str *pool, const char *text, size_t len)
 }
 
 /* The bytes of token k behind what the pool holds already. */
-static void make_piece(const struct q35_tokenizer *t, struct q35_token *k, struct q35_str *pool)
+static void make_piece(const struct q35_tokenizer *t, struct q35_vocab_token *k,
+                       struct q35_str *pool)
 {
     char *text = q35_text_dup(pool->data + k->text, k->text_len);
     size_t len = k->text_len, before = pool->len;
@@ -231,7 +232,7 @@ static void make_piece(const struct q35_tokenizer *t, struct q35_token *k, struc
 
 static enum q35_status add_late(struct q35_tokenizer *t, uint32_t id, struct q35_error *err)
 {
-    const struct q35_token *k = &t->vocab.tokens[id];
+    const struct q35_vocab_token *k = &t->vocab.tokens[id];
     struct q35_words w = {0};
     struct q35_str text = {0};
     enum q35_status s = q35_pipeline_normalize(&t->pipeline, &w, q35_vocab_text(&t->vocab, id),
@@ -250,7 +251,7 @@ enum q35_status q35_tokenizer_finish(struct q35_tokenizer *t, struct q35_error *
     uint32_t i;
     q35_bpe_find_bytes(&t->bpe, &t->vocab, t->decode == Q35_DECODE_BYTE_ALPHABET);
     for (i = 0; i < t->vocab.count && !t->vocab.pool.failed && !s; i++) {
-        struct q35_token *k = &t->vocab.tokens[i];
+        struct q35_vocab_token *k = &t->vocab.tokens[i];
         make_piece(t, k, &t->vocab.pool);
         if (!(k->flags & Q35_TOKEN_ADDED))
             continue;

@@ -378,7 +378,7 @@ static enum q35_status added_tokens(struct applier *a, const json_t *list)
         int32_t id = json_is_string(text) ? q35_vocab_find(&a->t->vocab, json_string_value(text),
                                                            json_string_length(text))
                                           : -1;
-        struct q35_token *k;
+        struct q35_vocab_token *k;
         if (json_is_string(text) && json_string_length(text) == 0)
             continue;
         if (id < 0)

@@ -62,7 +62,7 @@ struct cutter {
     size_t first;    /* words of this span begin here */
     bool last_match; /* whether the newest word came from a match */
     bool pending;    /* MERGED_WITH_NEXT: a match that waits */
-    struct q35_span held;
+    struct q35_text_span held;
 };
 
 static void push(struct q35_words *w, size_t start, size_t end)
@@ -71,7 +71,7 @@ static void push(struct q35_words *w, size_t start, size_t end)
         return;
     if (w->next_count == w->next_cap) {
         size_t cap = w->next_cap ? w->next_cap * 2 : 64;
-        struct q35_span *n = realloc(w->next, cap * sizeof(*n));
+        struct q35_text_span *n = realloc(w->next, cap * sizeof(*n));
         if (!n) {
             w->failed = true;
             return;
@@ -139,7 +139,7 @@ static void cut(struct cutter *c, size_t start, size_t end, bool match)
 
 typedef bool (*char_test)(uint32_t cp);
 
-static void split_chars(struct cutter *c, const char *text, struct q35_span s, char_test test)
+static void split_chars(struct cutter *c, const char *text, struct q35_text_span s, char_test test)
 {
     size_t at = s.start, gap = s.start;
     while (at < s.end) {
@@ -157,7 +157,7 @@ static void split_chars(struct cutter *c, const char *text, struct q35_span s, c
     cut(c, gap, s.end, false);
 }
 
-static void split_literal(struct cutter *c, const char *text, struct q35_span s,
+static void split_literal(struct cutter *c, const char *text, struct q35_text_span s,
                           const struct q35_str *literal)
 {
     size_t gap = s.start;
@@ -174,7 +174,7 @@ static void split_literal(struct cutter *c, const char *text, struct q35_span s,
     cut(c, gap, s.end, false);
 }
 
-static enum q35_status split_regex(struct cutter *c, const char *text, struct q35_span s,
+static enum q35_status split_regex(struct cutter *c, const char *text, struct q35_text_span s,
                                    const struct q35_regex *re, struct q35_error *err)
 {
     size_t gap = s.start;
@@ -197,7 +197,7 @@ static enum q35_status split_regex(struct cutter *c, const char *text, struct q3
 
 static void words_swap(struct q35_words *w)
 {
-    struct q35_span *s = w->spans;
+    struct q35_text_span *s = w->spans;
     size_t cap = w->cap;
     w->spans = w->next;
     w->cap = w->next_cap;

@@ -43,12 +43,12 @@ struct q35_pre {
     enum q35_pre_type type;
     enum q35_behavior behavior;
     bool invert;
-    struct q35_regex *re;   /* SPLIT */
-    struct q35_str literal; /* SPLIT without re; METASPACE: the replacement */
-    bool prefix_space;      /* BYTES: each piece begins with a space */
-    bool map;               /* BYTES: rewrite the text (a later step looks at it) */
+    struct q35_regex *re;           /* SPLIT */
+    struct q35_str literal;         /* SPLIT without re; METASPACE: the replacement */
+    bool prefix_space;              /* BYTES: each piece begins with a space */
+    bool map;                       /* BYTES: rewrite the text (a later step looks at it) */
     enum q35_prepend_scheme scheme; /* METASPACE */
-    bool split;             /* METASPACE */
+    bool split;                     /* METASPACE */
 };
 
 struct q35_pipeline {
@@ -58,17 +58,17 @@ struct q35_pipeline {
     size_t n_pres;
 };
 
-struct q35_span {
+struct q35_text_span {
     size_t start, end;
 };
 
 /* Words and the scratch for finding them. Zero-initialise. */
 struct q35_words {
     struct q35_str text; /* what the spans point into */
-    struct q35_span *spans;
+    struct q35_text_span *spans;
     size_t count, cap;
     struct q35_str next_text;
-    struct q35_span *next;
+    struct q35_text_span *next;
     size_t next_count, next_cap;
     struct q35_regex_work regex;
     bool failed;

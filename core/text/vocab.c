@@ -63,7 +63,7 @@ const char *q35_vocab_text(const struct q35_vocab *v, uint32_t id)
 
 void q35_vocab_set(struct q35_vocab *v, uint32_t id, const char *text, size_t len, uint8_t kind)
 {
-    struct q35_token *t = &v->tokens[id];
+    struct q35_vocab_token *t = &v->tokens[id];
     uint32_t slot = (uint32_t)hash_text(text, len) & v->mask;
     t->kind = kind;
     t->text = (uint32_t)v->pool.len;
@@ -76,7 +76,7 @@ void q35_vocab_set(struct q35_vocab *v, uint32_t id, const char *text, size_t le
     if (len > v->longest)
         v->longest = (uint32_t)len;
     while (v->slots[slot]) {
-        const struct q35_token *o = &v->tokens[v->slots[slot] - 1];
+        const struct q35_vocab_token *o = &v->tokens[v->slots[slot] - 1];
         if (o->text_len == len && memcmp(v->pool.data + o->text, text, len) == 0)
             return;
         slot = (slot + 1) & v->mask;
@@ -91,7 +91,7 @@ int32_t q35_vocab_find(const struct q35_vocab *v, const char *text, size_t len)
         return -1;
     slot = (uint32_t)hash_text(text, len) & v->mask;
     while (v->slots[slot]) {
-        const struct q35_token *o = &v->tokens[v->slots[slot] - 1];
+        const struct q35_vocab_token *o = &v->tokens[v->slots[slot] - 1];
         if (o->text_len == len && memcmp(v->pool.data + o->text, text, len) == 0)
             return (int32_t)(v->slots[slot] - 1);
         slot = (slot + 1) & v->mask;

@@ -17,7 +17,7 @@ enum q35_token_kind {
     Q35_TOKEN_BYTE = 6
 };
 
-enum q35_token_flags {
+enum q35_vocab_token_flags {
     Q35_TOKEN_END = 1,    /* ends generation */
     Q35_TOKEN_LSTRIP = 2, /* swallows white space on its left */
     Q35_TOKEN_RSTRIP = 4, /* ... on its right */
@@ -26,16 +26,16 @@ enum q35_token_flags {
     Q35_TOKEN_ADDED = 32  /* takes part in the search for whole tokens */
 };
 
-struct q35_token {
+struct q35_vocab_token {
     uint32_t text, text_len;   /* into vocab.pool: as the model's file spells it */
     uint32_t piece, piece_len; /* into vocab.pool: the bytes it stands for */
     float score;
     uint8_t kind;  /* enum q35_token_kind */
-    uint8_t flags; /* enum q35_token_flags */
+    uint8_t flags; /* enum q35_vocab_token_flags */
 };
 
 struct q35_vocab {
-    struct q35_token *tokens; /* [count] */
+    struct q35_vocab_token *tokens; /* [count] */
     uint32_t count;
     struct q35_str pool;
     uint32_t *slots; /* open addressing: id + 1, or 0 */

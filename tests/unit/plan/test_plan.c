@@ -275,7 +275,7 @@ static void bad_given_ranges(void **state)
         {"a", 0, 0, 4, Q35_E_CONFIG, "t.ini:10: layers 0-4: the model has 4 decoder layers, 0-3"},
         {"a", 0, 0, 2, Q35_E_CONFIG, "t.ini:10: no range of [schedule] has decoder layer 3 of 0-3"},
         {"a", 0, 1, 3, Q35_E_CONFIG, "t.ini:10: no range of [schedule] has decoder layer 0 of 0-3"},
-        {"a", 1, 0, 3, Q35_E_CONFIG, "t.ini:10: backend a has 1 devices, there is no 1"},
+        {"a", 1, 0, 3, Q35_E_CONFIG, "t.ini:10: backend a has 1 device, there is no number 1"},
         {"b", 0, 0, 3, Q35_E_CAPACITY,
          "t.ini:10: layers 0 to 5 of the graph need 0.006 GiB on b:0"},
         {"c", 0, 0, 3, Q35_E_UNSUPPORTED, "t.ini:10: c:0 does not take layer 3: not this one"},

@@ -285,7 +285,7 @@ static const char *encoded(const char *source, const char *role, const char *con
     q35_str_clear(&out);
     q35_str_addz(&out, "");
     for (i = 0; i < n; i++) {
-        const struct q35_token *k = &tokenizer->vocab.tokens[ids[i]];
+        const struct q35_vocab_token *k = &tokenizer->vocab.tokens[ids[i]];
         q35_str_addz(&out, i ? "|" : "");
         q35_str_add(&out, tokenizer->vocab.pool.data + k->text, k->text_len);
     }

@@ -172,7 +172,7 @@ static inline const char *shown(const struct q35_tokenizer *t, const char *text,
     q35_str_clear(&out);
     q35_str_addz(&out, "");
     for (i = 0; i < n; i++) {
-        const struct q35_token *k = &t->vocab.tokens[ids[i]];
+        const struct q35_vocab_token *k = &t->vocab.tokens[ids[i]];
         if (i)
             q35_str_addz(&out, "|");
         q35_str_add(&out, t->vocab.pool.data + k->text, k->text_len);
