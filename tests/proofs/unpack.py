@@ -38,7 +38,7 @@ QUOTED = {
         "__m512i x = _mm512_permutexvar_epi8(t->spread, _mm512_loadu_si512(row));"
         " return _mm512_multishift_epi64_epi8(t->shifts, x);",
         "return _mm512_permutex2var_epi8(table[0], codes, table[1]);",
-        "_mm512_gf2p8affine_epi64_epi8(up->b, t->high, 0)", "_mm512_and_si512(up->b, t->low)",
+        "_mm512_gf2p8affine_epi64_epi8(b, t->high, 0)", "_mm512_and_si512(b, t->low)",
         "#define BIT(row, bit) (1ull << (8 * (7 - (row)) + (bit)))",
     ],
     X86 + "dots_shuffle.h": [
